@@ -1,0 +1,79 @@
+"""The shape of the house: which module may import which."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "routera_async"
+
+EDGE = {"cli", "pytest_plugin", "__init__", "__main__"}
+"""What stands above everything and may import anything below it."""
+
+MAY_IMPORT = {
+    "errors": set(),
+    "models": set(),
+    "events": set(),
+    "retries": {"errors"},
+    "_codec": {"models", "errors"},
+    "auth": {"errors"},
+    "_session": {"errors", "auth", "retries", "events"},
+    "resources": {"_session", "_codec", "models", "bulk.engine", "errors"},
+    "client": {"resources", "_session", "auth", "retries", "events", "errors", "models"},
+    "bulk.__init__": set(),
+    "bulk.readers": {"errors", "events"},
+    "bulk.mapping": {"errors", "events", "bulk.readers"},
+    "bulk.report": {"errors", "events", "bulk.readers", "bulk.engine"},
+    "bulk.engine": {
+        "errors",
+        "events",
+        "bulk.readers",
+        "bulk.mapping",
+        "bulk.limiter",
+        "bulk.journal",
+    },
+}
+"""Imports point down only: each module, and all of ours that it may import."""
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield ".".join(path.relative_to(PACKAGE).with_suffix("").parts), path
+
+
+def imports_of_ours(path: Path, module: str) -> set[str]:
+    """Return the modules of the package that a file imports, dotted, without the package."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parents = ["routera_async", *module.split(".")[:-1]]
+            base = ".".join(parents[: len(parents) - node.level + 1]) if node.level else ""
+            name = ".".join(filter(None, (base, node.module)))
+            found |= {f"{name}.{alias.name}" for alias in node.names} | {name}
+    ours = {name.removeprefix("routera_async.") for name in found if name.startswith("routera_")}
+    known = {name for name, _ in modules()} | {"bulk", "cli", "sandbox"}
+    return ours & known - {"routera_async"}
+
+
+@pytest.mark.parametrize(("module", "path"), modules(), ids=lambda value: str(value)[-40:])
+def test_imports_point_down(module, path):
+    """A module imports only what stands below it; the sandbox imports nothing else of ours."""
+    imported = imports_of_ours(path, module)
+    top = module.split(".")[0]
+    if top in EDGE:
+        return
+    if top == "sandbox":
+        assert all(name.split(".")[0] == "sandbox" for name in imported)
+        return
+    assert module in MAY_IMPORT, f"say in MAY_IMPORT what {module} may import"
+    assert imported - {"bulk"} <= MAY_IMPORT[module]
+
+
+def test_only_the_session_sends():
+    """No client file but _session names aiohttp's requests; the client only opens and closes."""
+    for module, path in modules():
+        if module.split(".")[0] in {"sandbox", "cli", "_session", "client", "auth"}:
+            continue
+        assert "aiohttp" not in path.read_text(), module
