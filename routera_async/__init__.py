@@ -1,0 +1,1 @@
+"""Async SDK and bulk importer for the Routera CRM."""

@@ -1,0 +1,239 @@
+"""Between the API's flat answers, its {"fields": ...} envelope, and the models.
+
+    to_fields    NewTicket or a mapping  ->  {internal_name: value}, the documented rules checked
+    encode       fields                  ->  the bytes of a write
+    decode       the bytes of an answer  ->  JSON values
+    from_flat    a flat object           ->  Ticket, undeclared keys in `custom`
+    page_from    one page of a list      ->  Page[Ticket]
+    to_flat      Ticket                  ->  the flat object again
+
+A `ValidationError` names the field at fault, a `ResponseError` the place ("expected text @ $.id").
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, TypeVar
+
+import attrs
+import orjson
+from cattrs import BaseValidationError, Converter, transform_error
+from cattrs.gen import make_dict_structure_fn, override
+
+from .errors import ResponseError, ValidationError
+from .models import SYSTEM_FIELDS, New, Page, Record
+
+R = TypeVar("R", bound=Record)
+F = TypeVar("F", bound=Callable[..., Any])
+
+_LONG_NUMBER = re.compile(rb"\d{19}")
+"""Digits that may be more than 64 bits hold; orjson would read such an integer as a float."""
+
+
+def to_fields(new: New | Mapping[str, Any], kind: type[New]) -> dict[str, Any]:
+    """Return what goes inside `fields` to create a record of this kind.
+
+    A plain mapping is taken as the fields themselves. Raises `ValidationError` when a required
+    field is missing or a system field is written.
+    """
+    fields = dict(new) if isinstance(new, Mapping) else _declared(new, kind)
+    for name in _required(kind):
+        if fields.get(name) is None:
+            raise ValidationError(f"{name} is required")
+    if forbidden := SYSTEM_FIELDS & fields.keys():
+        raise ValidationError(f"{min(forbidden)} is set by the server and cannot be written")
+    return fields
+
+
+def encode(fields: Mapping[str, Any]) -> bytes:
+    """Return the JSON body of a write.
+
+    Raises `ValidationError` for what JSON cannot say, or what would change on the way without a
+    word: NaN and the infinities, a naive datetime, a lone surrogate, a key that is no text.
+    """
+    try:
+        for name, value in fields.items():
+            if type(value) is not str:
+                _check(value, str(name))
+        return _dumps({"fields": fields})
+    except (TypeError, ValueError, RecursionError) as error:
+        problem = _unwritable(fields, error)
+    raise problem
+
+
+def decode(body: bytes) -> Any:
+    """Return the JSON value of an answer; raises `ResponseError` when it is none."""
+    try:
+        if _LONG_NUMBER.search(body):
+            return json.loads(body.decode(), parse_constant=_refuse_constant)
+        return orjson.loads(body)
+    except (ValueError, RecursionError) as error:
+        what = "nested too deep" if isinstance(error, RecursionError) else "not JSON"
+    raise ResponseError(f"the answer's body is {what} ({len(body)} bytes)")
+
+
+def from_flat(flat: Any, kind: type[R]) -> R:
+    """Return the record that a flat object is.
+
+    Keys that the model does not declare stand in `custom`. Raises `ResponseError` that names what
+    was expected and where, and holds the id when the object has one.
+    """
+    try:
+        return _converter.structure(flat, kind)
+    except BaseValidationError as error:
+        problems = transform_error(error, format_exception=_expected)
+    except ValueError as error:
+        problems = [f"{error} @ $"]
+    unreadable = ResponseError(f"cannot read the answer as a {kind.__name__}: {problems[0]}")
+    if isinstance(flat, dict) and isinstance(flat.get("id"), str):
+        unreadable.id = flat["id"]
+    raise unreadable
+
+
+def page_from(answer: Any, kind: type[R], *, limit: int, offset: int) -> Page[R]:
+    """Return one page of a list; `limit` and `offset` are what was asked for."""
+    data = answer.get("data") if isinstance(answer, dict) else None
+    if not isinstance(data, list):
+        raise ResponseError('cannot read the answer as a page: expected a list @ $["data"]')
+    return Page(tuple(from_flat(flat, kind) for flat in data), limit=limit, offset=offset)
+
+
+def to_flat(record: Record) -> dict[str, Any]:
+    """Return a record as the API shows it: flat, times in UTC with milliseconds, no empty keys."""
+    flat = {
+        name: _iso(value) if isinstance(value, datetime) else value
+        for name in _attributes(type(record))
+        if (value := getattr(record, name)) is not None
+    }
+    return flat | dict(record.custom)
+
+
+def _once_a_model(function: F) -> F:
+    """Remember what a function says of each model; mypy holds attrs classes to be unhashable."""
+    return cache(function)  # type: ignore[return-value]
+
+
+@_once_a_model
+def _attributes(kind: type) -> dict[str, None]:
+    """Return the API's field names that a model declares, in order: keys without values."""
+    return {name: None for name in attrs.fields_dict(kind) if name != "custom"}
+
+
+@_once_a_model
+def _required(kind: type[New]) -> tuple[str, ...]:
+    return tuple(field.name for field in attrs.fields(kind) if field.default is attrs.NOTHING)
+
+
+def _declared(new: New, kind: type[New]) -> dict[str, Any]:
+    if not isinstance(new, kind):
+        raise ValidationError(f"expected {kind.__name__} or a mapping, not {type(new).__name__}")
+    names = _attributes(kind)
+    fields = {name: value for name in names if (value := getattr(new, name)) is not None}
+    if new.custom:
+        if taken := names.keys() & new.custom.keys():
+            raise ValidationError(f"{min(taken)} is an attribute of {kind.__name__}: not in custom")
+        fields.update(new.custom)
+    return fields
+
+
+def _check(value: Any, name: str) -> None:
+    """Refuse what orjson would change without a word."""
+    match value:
+        case str() | int() | None:
+            pass
+        case float() if not math.isfinite(value):
+            raise ValidationError(f"{name}: {value} is not a number that JSON can hold")
+        case datetime() if value.tzinfo is None:
+            raise ValidationError(f"{name}: {value} has no time zone: give an aware datetime")
+        case Mapping():
+            for key, inner in value.items():
+                _check(inner, f"{name}.{key}")
+        case list() | tuple():
+            for at, inner in enumerate(value):
+                _check(inner, f"{name}[{at}]")
+
+
+def _dumps(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value, option=orjson.OPT_UTC_Z)
+    except TypeError as error:
+        if "64-bit" not in str(error):
+            raise
+    return json.dumps(value, default=_by_orjson, ensure_ascii=False).encode()
+
+
+def _unwritable(fields: Mapping[str, Any], error: Exception) -> ValidationError:
+    """Return the error for fields that do not encode, naming the first at fault."""
+    for name, value in fields.items():
+        try:
+            _dumps({name: value})
+        except (TypeError, ValueError) as own:
+            return ValidationError(f"{name!r} cannot be written as JSON: {own}")
+    return ValidationError(f"the fields cannot be written as JSON: {error}")
+
+
+def _by_orjson(value: Any) -> Any:
+    return orjson.loads(orjson.dumps(value, option=orjson.OPT_UTC_Z))
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _iso(value: datetime) -> str:
+    utc = value.astimezone(UTC)
+    return utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _text(value: Any, _: Any) -> str:
+    if type(value) is not str:
+        raise ValueError("expected text")
+    return value
+
+
+def _time(value: Any, _: Any) -> datetime:
+    """Read ISO 8601; a time without an offset is UTC, as all of the API's are."""
+    if type(value) is str and len(value) > len("2026-05-01"):
+        try:
+            when = datetime.fromisoformat(value)
+        except ValueError:
+            pass
+        else:
+            return when if when.tzinfo else when.replace(tzinfo=UTC)
+    raise ValueError("expected an ISO 8601 time")
+
+
+def _archived(value: Any, _: Any) -> bool | datetime:
+    """Read `archived`: false or a time; the API's generated sample also shows true."""
+    return value if isinstance(value, bool) else _time(value, datetime)
+
+
+def _expected(error: BaseException, _: type | None) -> str:
+    return "missing" if isinstance(error, KeyError) else str(error)
+
+
+def _record_hook(kind: type[R]) -> Callable[[Any, Any], R]:
+    names = _attributes(kind)
+    as_is = override(struct_hook=lambda value, _: value)
+    build = make_dict_structure_fn(kind, _converter, custom=as_is)
+
+    def structure(flat: Any, _: Any) -> R:
+        if type(flat) is not dict:
+            raise ValueError("expected an object")
+        known = {name: flat[name] for name in names if name in flat}
+        custom = {name: value for name, value in flat.items() if name not in names}
+        return build({**known, "custom": custom}, kind)
+
+    return structure
+
+
+_converter = Converter()
+_converter.register_structure_hook(str, _text)
+_converter.register_structure_hook(datetime, _time)
+_converter.register_structure_hook_func(lambda kind: kind == bool | datetime, _archived)
+_converter.register_structure_hook_factory(
+    lambda kind: isinstance(kind, type) and issubclass(kind, Record), _record_hook
+)

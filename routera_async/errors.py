@@ -1,0 +1,257 @@
+"""What can go wrong, and what each error proves.
+
+    RouteraError
+    ├── ConfigurationError     a bad base_url or token; a redirect answered; http:// to a far host
+    ├── ValidationError        breaks a documented rule; not sent
+    ├── Overloaded             more than max_waiting calls in front; not sent
+    ├── NotSentError           refused, DNS, TLS, no connection in time: provably not sent
+    ├── OutcomeUnknown         sent, and no answer that decides: it may exist
+    ├── ResponseError          2xx, so it exists, but the body cannot be read
+    └── APIStatusError         .status .message .body .headers .retry_after
+        ├── BadRequestError 400 · UnauthorizedError 401 · ForbiddenError 403 · NotFoundError 404
+        ├── DuplicateError 409     .ours
+        ├── RateLimitedError 429
+        └── ServerError 5xx        outcome "unknown": it may have been done
+
+`from_response` is the whole meaning of an HTTP answer; the rest is told by the evidence that the
+session took while it sent. No error holds a token, a session or a request's headers.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal, TypeVar
+
+import attrs
+import orjson
+
+OutcomeName = Literal["created", "rejected", "duplicate", "not_sent", "unknown"]
+"""What is proven of a write: see the table in docs/outcomes.md."""
+
+_BODY_KEPT = 65_536
+"""Bytes of an error's body that are kept: enough for any message, and bounded."""
+
+_MESSAGE_KEPT = 500
+"""Characters of the server's message that are shown."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+E = TypeVar("E", bound="RouteraError")
+
+
+@attrs.frozen
+class Attempt:
+    """What one attempt of a call met.
+
+    `started` is in seconds since the call began and `elapsed` in seconds; `sent` is False only
+    when the request provably never left; `status` is the answer's, or None when none came;
+    `error` names what came instead.
+    """
+
+    number: int
+    started: float
+    elapsed: float
+    sent: bool
+    status: int | None
+    error: str | None
+    outcome: OutcomeName
+
+
+class RouteraError(Exception):
+    """The root of every error of this package.
+
+    `outcome` is what is proven of the write, `attempts` what each attempt met, and `elapsed` the
+    seconds that the whole call took.
+    """
+
+    outcome: OutcomeName = "not_sent"
+    attempts: tuple[Attempt, ...] = ()
+    elapsed: float = 0.0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by state, so that a subclass may take what arguments it likes."""
+        return _revive, (type(self), self.args), self.__dict__
+
+
+def _revive(cls: type[E], args: tuple[Any, ...]) -> E:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    return error
+
+
+class ConfigurationError(RouteraError):
+    """A setting is wrong, so every call would fail: nothing was done."""
+
+
+class ValidationError(RouteraError):
+    """A record breaks a documented rule; it was not sent."""
+
+
+class Overloaded(RouteraError):  # noqa: N818 (the name is fixed by the design)
+    """More than `max_waiting` calls were already waiting; nothing was sent."""
+
+
+class NotSentError(RouteraError):
+    """No attempt began to send the request's body, so nothing can have been done."""
+
+
+class OutcomeUnknown(RouteraError):  # noqa: N818 (the name is fixed by the design)
+    """The request was sent and no answer came that decides: it may have been done."""
+
+    outcome: OutcomeName = "unknown"
+
+
+class ResponseError(RouteraError):
+    """The answer was a 2xx, so it was done, but its body cannot be read.
+
+    `status` is the answer's, `body` its first 64 KiB, and `id` the record's where that much could
+    still be read.
+    """
+
+    outcome: OutcomeName = "created"
+    status: int | None = None
+    body: bytes = b""
+    id: str | None = None
+
+
+class APIStatusError(RouteraError):
+    """The server answered with a status that is no success.
+
+    `message` is the server's, on one line and shortened; `body` the first 64 KiB of the answer;
+    `headers` have lower-case names; `retry_after` is in seconds, or None when not asked for.
+    """
+
+    outcome: OutcomeName = "rejected"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        headers: Mapping[str, str],
+        body: bytes,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+        self.message = message
+        self.headers = headers
+        self.body = body
+        self.retry_after = retry_after
+
+
+class BadRequestError(APIStatusError):
+    """400: invalid JSON, an unknown or forbidden field, or a value that fails validation."""
+
+
+class UnauthorizedError(APIStatusError):
+    """401: no valid token with account context, even after a refresh."""
+
+
+class ForbiddenError(APIStatusError):
+    """403: this account may not do that."""
+
+
+class NotFoundError(APIStatusError):
+    """404: no such record, or it is archived; on a collection, a wrong base_url."""
+
+
+class DuplicateError(APIStatusError):
+    """409: an active record already holds this email, website_url or external_id.
+
+    `ours` is True when an earlier attempt of this very call may have created that record.
+    """
+
+    outcome: OutcomeName = "duplicate"
+    ours: bool = False
+
+
+class RateLimitedError(APIStatusError):
+    """429: not processed, and to be sent again after `retry_after` seconds."""
+
+    outcome: OutcomeName = "not_sent"
+
+
+class ServerError(APIStatusError):
+    """5xx: the server failed, before or after it did what was asked."""
+
+    outcome: OutcomeName = "unknown"
+
+
+_BY_STATUS: dict[int, type[APIStatusError]] = {
+    400: BadRequestError,
+    401: UnauthorizedError,
+    403: ForbiddenError,
+    404: NotFoundError,
+    409: DuplicateError,
+    429: RateLimitedError,
+}
+
+
+def from_response(
+    status: int, headers: Mapping[str, str], body: bytes, *, now: Callable[[], datetime]
+) -> APIStatusError | ConfigurationError:
+    """Return the error that an answer without success means.
+
+    `now` is asked only when `Retry-After` is a date and the server told no `Date` of its own.
+    A 3xx is a `ConfigurationError`: redirects are never followed, for a 307 would carry the
+    request's body to another host.
+    """
+    if 300 <= status < 400:  # noqa: PLR2004
+        return _redirected(status, headers)
+    kind = _BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)  # noqa: PLR2004
+    return kind(
+        _message(status, headers, body),
+        status=status,
+        headers={name.lower(): value for name, value in headers.items()},
+        body=body[:_BODY_KEPT],
+        retry_after=_retry_after(headers, now),
+    )
+
+
+def one_line(text: str, limit: int = _MESSAGE_KEPT) -> str:
+    """Return a foreign text fit for one line of a terminal: no control characters, shortened."""
+    flat = _CONTROL.sub(" ", text).strip()
+    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+
+
+def _redirected(status: int, headers: Mapping[str, str]) -> ConfigurationError:
+    target = one_line(headers.get("Location", "nowhere"), 200)
+    error = ConfigurationError(
+        f"{status}: the server redirects to {target}; redirects are not followed: check base_url"
+    )
+    error.outcome = "rejected"
+    return error
+
+
+def _message(status: int, headers: Mapping[str, str], body: bytes) -> str:
+    """Return the server's message, or what kind of answer it was when it holds none."""
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        answer = None
+    if isinstance(answer, dict) and isinstance(answer.get("message"), str):
+        return one_line(answer["message"])
+    kind = one_line(headers.get("Content-Type", "no content type"), 80)
+    return f"HTTP {status} without a message ({len(body)} bytes, {kind})"
+
+
+def _retry_after(headers: Mapping[str, str], now: Callable[[], datetime]) -> float | None:
+    """Read Retry-After, RFC 9110 10.2.3: seconds, or an HTTP date told by the server's clock."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    until = _http_date(text)
+    if until is None:
+        return None
+    since = _http_date(headers.get("Date", "")) or now()
+    return max(0.0, (until - since).total_seconds())
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        when = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return when if when.tzinfo else None

@@ -1,0 +1,56 @@
+"""What a hook is told while calls are made.
+
+A hook is any callable that takes one event. It runs in the middle of a call, so it must be quick
+and must not block; one that raises is logged once and never breaks the call. No event holds a
+body, a header or a token.
+"""
+
+from typing import Protocol
+
+import attrs
+
+
+@attrs.frozen
+class AttemptStarted:
+    """One attempt of a call was admitted and is about to be sent."""
+
+    method: str
+    path: str
+    number: int
+
+
+@attrs.frozen
+class AttemptFinished:
+    """One attempt of a call ended, however it ended.
+
+    `sent` is False only when the request provably never left; `status` is None when no answer
+    came, and then `error` names what came instead. `elapsed` is in seconds.
+    """
+
+    method: str
+    path: str
+    number: int
+    sent: bool
+    status: int | None
+    error: str | None
+    elapsed: float
+
+
+@attrs.frozen
+class RetryScheduled:
+    """A call will be sent again after `delay` seconds."""
+
+    method: str
+    path: str
+    number: int
+    delay: float
+
+
+Event = AttemptStarted | AttemptFinished | RetryScheduled
+
+
+class Hook(Protocol):
+    """What is told of each event."""
+
+    def __call__(self, event: Event, /) -> None:
+        """Take note of one event, quickly."""

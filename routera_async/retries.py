@@ -1,0 +1,122 @@
+"""When a call is sent again, and how long it waits first.
+
+The policy is tenacity's parts, held by a frozen value. tenacity itself is built anew for each call
+that needs it: an `AsyncRetrying` shared by concurrent calls mixes their state and can return None
+for work that was never done (tenacity issue 93). Waits and stops run on the clock they are given.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import attrs
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+from tenacity.stop import stop_after_attempt, stop_base
+from tenacity.wait import wait_base, wait_exponential
+
+from .errors import (
+    APIStatusError,
+    ConfigurationError,
+    NotSentError,
+    OutcomeUnknown,
+    RateLimitedError,
+    ServerError,
+)
+
+_TRANSIENT = frozenset({500, 502, 503, 504})
+
+
+def _at_least(least: float) -> Callable[[Any, "attrs.Attribute[Any]", Any], None]:
+    def check(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+        if not value >= least:
+            raise ConfigurationError(f"{attribute.name} must be {least} or more, not {value!r}")
+
+    return check
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """How often and how patiently one call is sent again.
+
+    The call is sent at most `max_attempts` times. Before each repeat it waits a random time
+    between 0 and `wait_initial` · 2ⁿ seconds, at most `wait_max` ("full jitter", Brooker, AWS
+    Architecture Blog, 2015), or what the server's `Retry-After` asks for, at most
+    `retry_after_max` seconds. A 409 is never sent again.
+
+    A create without an external_id is sent again after a 500, 502, 503 or 504 as well, and that
+    may create a second record: the first attempt may have done its work before it failed. With
+    `resend_unkeyed=False` such a call raises `OutcomeUnknown` instead.
+    """
+
+    max_attempts: int = attrs.field(default=5, validator=_at_least(1))
+    wait_initial: float = attrs.field(default=0.2, validator=_at_least(0))
+    wait_max: float = attrs.field(default=20.0, validator=_at_least(0))
+    retry_after_max: float = attrs.field(default=60.0, validator=_at_least(0))
+    resend_unkeyed: bool = True
+
+    def sends_again(self, error: BaseException, *, repeatable: bool) -> bool:
+        """Return whether this error may be followed by another attempt.
+
+        `repeatable` says that doing the call twice is the same as doing it once: a read, a change
+        that sets values, or a create whose key the server keeps unique.
+        """
+        match error:
+            case NotSentError() | RateLimitedError():
+                return True
+            case ServerError(status=status):
+                return status in _TRANSIENT and (repeatable or self.resend_unkeyed)
+            case OutcomeUnknown():
+                return repeatable
+            case _:  # whatever is not listed, a cancellation among it, goes through
+                return False
+
+    def retrying(
+        self,
+        *,
+        repeatable: bool,
+        deadline: float | None,
+        clock: Callable[[], float],
+        uniform: Callable[[float, float], float],
+        sleep: Callable[[float], Awaitable[None]],
+        before_sleep: Callable[[RetryCallState], None],
+    ) -> AsyncRetrying:
+        """Return tenacity's loop for one call; never share it.
+
+        `deadline` is a time of `clock`, which no wait may pass; `uniform` draws the jitter.
+        """
+        return AsyncRetrying(
+            stop=stop_after_attempt(self.max_attempts) | _OutOfTime(deadline, clock),
+            wait=_FullJitter(self, uniform),
+            retry=retry_if_exception(lambda e: self.sends_again(e, repeatable=repeatable)),
+            sleep=sleep,
+            before_sleep=before_sleep,
+            reraise=True,
+        )
+
+
+class _OutOfTime(stop_base):
+    """Stop rather than sleep past a deadline."""
+
+    def __init__(self, deadline: float | None, clock: Callable[[], float]) -> None:
+        self._deadline = deadline
+        self._clock = clock
+
+    def __call__(self, retry_state: RetryCallState) -> bool:
+        if self._deadline is None:
+            return False
+        return self._clock() + retry_state.upcoming_sleep >= self._deadline
+
+
+class _FullJitter(wait_base):
+    """Wait what the server asked for, else anything up to the exponential ceiling."""
+
+    def __init__(self, policy: RetryPolicy, uniform: Callable[[float, float], float]) -> None:
+        self._policy = policy
+        self._uniform = uniform
+        self._ceiling = wait_exponential(multiplier=policy.wait_initial, max=policy.wait_max)
+
+    def __call__(self, retry_state: RetryCallState) -> float:
+        error = retry_state.outcome.exception() if retry_state.outcome else None
+        if isinstance(error, APIStatusError) and error.retry_after is not None:
+            asked = min(error.retry_after, self._policy.retry_after_max)
+            return asked + self._uniform(0.0, self._policy.wait_initial)  # not all at once
+        return self._uniform(0.0, float(self._ceiling(retry_state)))
