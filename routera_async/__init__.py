@@ -1,1 +1,64 @@
-"""Async SDK and bulk importer for the Routera CRM."""
+"""Async SDK and bulk importer for the Routera CRM.
+
+Every create ends in an outcome that is proven: created, rejected, duplicate, not sent or unknown.
+"""
+
+from ._version import __version__
+from .auth import Auth, StaticToken, TokenProvider
+from .bulk.engine import Outcome
+from .client import RouteraClient
+from .errors import (
+    APIStatusError,
+    Attempt,
+    BadRequestError,
+    ConfigurationError,
+    DuplicateError,
+    ForbiddenError,
+    NotFoundError,
+    NotSentError,
+    OutcomeUnknown,
+    Overloaded,
+    RateLimitedError,
+    ResponseError,
+    RouteraError,
+    ServerError,
+    UnauthorizedError,
+    ValidationError,
+)
+from .events import AttemptFinished, AttemptStarted, Event, Hook, RetryScheduled
+from .models import NewTicket, Page, Ticket
+from .retries import RetryPolicy
+
+__all__ = [
+    "APIStatusError",
+    "Attempt",
+    "AttemptFinished",
+    "AttemptStarted",
+    "Auth",
+    "BadRequestError",
+    "ConfigurationError",
+    "DuplicateError",
+    "Event",
+    "ForbiddenError",
+    "Hook",
+    "NewTicket",
+    "NotFoundError",
+    "NotSentError",
+    "Outcome",
+    "OutcomeUnknown",
+    "Overloaded",
+    "Page",
+    "RateLimitedError",
+    "ResponseError",
+    "RetryPolicy",
+    "RetryScheduled",
+    "RouteraClient",
+    "RouteraError",
+    "ServerError",
+    "StaticToken",
+    "Ticket",
+    "TokenProvider",
+    "UnauthorizedError",
+    "ValidationError",
+    "__version__",
+]

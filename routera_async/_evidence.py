@@ -1,0 +1,167 @@
+"""What one attempt of a call saw, and what all of them together prove."""
+
+from datetime import UTC, datetime
+
+import attrs
+from aiohttp import ClientConnectorError, ClientResponse, Payload
+from aiohttp.abc import AbstractStreamWriter
+from yarl import URL
+
+from .errors import (
+    Attempt,
+    DuplicateError,
+    NotSentError,
+    OutcomeUnknown,
+    Overloaded,
+    ResponseError,
+    RouteraError,
+    ServerError,
+    from_response,
+    one_line,
+)
+
+
+@attrs.define(kw_only=True)
+class Call:
+    """One call, and what its attempts have met so far; times are the loop's, in seconds."""
+
+    method: str
+    url: URL
+    body: bytes | None
+    repeatable: bool
+    limit: int
+    started: float
+    deadline: float | None
+    refreshed: bool = False
+    attempts: list[Attempt] = attrs.field(factory=list)
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.url.path}"
+
+    def note(
+        self, evidence: "Evidence", verdict: RouteraError | None, began: float, elapsed: float
+    ) -> None:
+        """Write down what one attempt met."""
+        self.attempts.append(
+            Attempt(
+                number=len(self.attempts) + 1,
+                started=began - self.started,
+                elapsed=elapsed,
+                sent=evidence.sent,
+                status=evidence.status,
+                error=evidence.error,
+                outcome=verdict.outcome if verdict else "created",
+            )
+        )
+
+    def settled(self, error: RouteraError, elapsed: float, *, resends: bool) -> RouteraError:
+        """Return the last error in the light of the attempts before it.
+
+        One attempt that may have done its work makes the whole call unknown, unless a later answer
+        decides: a refusal that follows a lost answer says nothing of the request that was lost.
+        """
+        doubtful = any(attempt.outcome == "unknown" for attempt in self.attempts)
+        if isinstance(error, DuplicateError):
+            error.ours = doubtful
+        elif isinstance(error, NotSentError | Overloaded) and doubtful:
+            error = OutcomeUnknown(f"{error}; an earlier attempt may have been done")
+        elif isinstance(error, ServerError) and not (self.repeatable or resends):
+            error = OutcomeUnknown(f"{error}; it may have been done, and is not sent again unkeyed")
+        elif doubtful and error.outcome in {"rejected", "not_sent"}:
+            error.outcome = "unknown"
+        error.attempts = tuple(self.attempts)
+        error.elapsed = elapsed
+        return error
+
+
+class _WitnessedBody(Payload):
+    """A request body that knows whether it began to be written.
+
+    aiohttp holds the headers back until then, so before that moment nothing has left.
+    """
+
+    _value: bytes
+
+    def __init__(self, value: bytes) -> None:
+        super().__init__(value, content_type="application/json")
+        self.begun = False
+
+    @property
+    def size(self) -> int:
+        """The length in bytes."""
+        return len(self._value)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Return the body as text."""
+        return self._value.decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write the whole body."""
+        self.begun = True
+        await writer.write(self._value)
+
+    async def write_with_length(
+        self,
+        writer: AbstractStreamWriter,
+        content_length: int | None,  # noqa: ARG002 (it is ours)
+    ) -> None:
+        """Write the whole body, whose length is the one announced."""
+        await self.write(writer)
+
+
+class Evidence:
+    """What one attempt saw: whether it was sent, the status line, the body, what went wrong."""
+
+    def __init__(self, call: Call, token: str) -> None:
+        self.body = None if call.body is None else _WitnessedBody(call.body)
+        self.status: int | None = None
+        self.data = bytearray()
+        self.error: str | None = None
+        self._call = call
+        self._token = token
+        self._headers: dict[str, str] = {}
+        self._connected = True
+
+    @property
+    def sent(self) -> bool:
+        """False only when the request provably never left."""
+        if self.status is not None:
+            return True
+        return self.body.begun if self.body else self._connected
+
+    async def take(self, response: ClientResponse, limit: int) -> None:
+        """Read an answer up to `limit` bytes; raises whatever its reading does."""
+        self.status = response.status
+        self._headers = dict(response.headers)
+        try:
+            while chunk := await response.content.readany():
+                self.data += chunk
+                if len(self.data) > limit:
+                    raise ValueError(f"longer than {limit} bytes")  # noqa: TRY301 (one way out)
+        except BaseException:
+            response.close()  # half read: never used again
+            raise
+        response.release()
+
+    def failed(self, error: Exception) -> None:
+        """Take note of an exception, without anything secret that it may quote."""
+        self._connected = not isinstance(error, ClientConnectorError)  # raised by connecting alone
+        detail = "" if isinstance(error, TimeoutError) else one_line(self._clean(str(error)), 200)
+        self.error = f"{type(error).__name__}: {detail}" if detail else type(error).__name__
+
+    def verdict(self) -> RouteraError | None:
+        """Return what the attempt proves, or None for a success that was read whole."""
+        if self.status is None:
+            if not self.sent:
+                return NotSentError(f"{self._call} could not be sent: {self.error}")
+            return OutcomeUnknown(f"{self._call} was sent, and no answer came: {self.error}")
+        if 200 <= self.status < 300:  # noqa: PLR2004
+            if self.error is None:
+                return None
+            return ResponseError(f"{self._call} succeeded, and its answer was lost: {self.error}")
+        headers = {name: self._clean(value) for name, value in self._headers.items()}
+        body = bytes(self.data).replace(self._token.encode(), b"[token]")
+        return from_response(self.status, headers, body, now=lambda: datetime.now(UTC))
+
+    def _clean(self, text: str) -> str:
+        return text.replace(self._token, "[token]")

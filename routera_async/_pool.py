@@ -1,0 +1,106 @@
+"""One event loop's connections, and the fair queue in front of them."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+
+from .errors import Overloaded
+
+NO_TIMEOUT = ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+"""aiohttp's own time-outs are off: they count the wait for the pool, and fire in waves."""
+
+_KEEP_ALIVE = 15.0
+"""Seconds an idle connection is kept, shorter than common servers and gateways keep theirs."""
+
+_DRAIN = 30.0
+"""Seconds that `drain` waits for calls in flight."""
+
+
+class Pool:
+    """At most `limit` attempts in flight on the running loop; the rest wait in order.
+
+    `http` is the caller's own session, which is never closed here, or None for one of our own.
+    Belongs to the loop that it was made on.
+    """
+
+    def __init__(self, limit: int, http: ClientSession | None) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.open = True
+        self.http = http or _http(limit)
+        self._owned = http is None
+        self._slots = asyncio.Semaphore(_width(limit, self.http))
+        self._waiting = 0
+        self._calls = 0
+        self._idle = asyncio.Event()
+
+    async def close_with_loop(self) -> None:
+        """Have the loop's own shutdown close the pool: `asyncio.run` finalises generators."""
+        self._end = self._close_at_end()
+        await anext(self._end)
+
+    async def _close_at_end(self) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            self.open = False
+            if self._owned:
+                await self.http.close()
+
+    async def admit(self, max_waiting: int | None) -> None:
+        """Take a place among those in flight, waiting for it in order.
+
+        Raises `Overloaded` at once when more than `max_waiting` others wait already.
+        """
+        if self._slots.locked():
+            if max_waiting is not None and self._waiting >= max_waiting:
+                raise Overloaded(f"{self._waiting} calls are waiting already: try again later")
+            self._waiting += 1
+            try:
+                await self._slots.acquire()
+            finally:
+                self._waiting -= 1
+        else:
+            await self._slots.acquire()
+
+    def leave(self) -> None:
+        """Give the place back."""
+        self._slots.release()
+
+    def began(self) -> None:
+        """Count one more call that `drain` has to wait for."""
+        self._calls += 1
+        self._idle.clear()
+
+    def ended(self) -> None:
+        """Count one call less."""
+        self._calls -= 1
+        if not self._calls:
+            self._idle.set()
+
+    async def drain(self) -> None:
+        """Wait for the calls in flight, at most 30 seconds."""
+        if self._calls:
+            try:
+                async with asyncio.timeout(_DRAIN):
+                    await self._idle.wait()
+            except TimeoutError:
+                pass  # they end as unknown when their connections close
+
+    async def close(self) -> None:
+        """Close the connections, unless they are the caller's."""
+        await self._end.aclose()
+
+
+def _http(limit: int) -> ClientSession:
+    return ClientSession(
+        connector=TCPConnector(limit=limit, keepalive_timeout=_KEEP_ALIVE),
+        cookie_jar=DummyCookieJar(),
+        timeout=NO_TIMEOUT,
+    )
+
+
+def _width(limit: int, http: ClientSession) -> int:
+    """Return how many may be in flight: no more than the pool has connections (0: no bound)."""
+    own = http.connector.limit if http.connector else 0
+    return min(limit, own) if own else limit
