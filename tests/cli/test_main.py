@@ -1,0 +1,59 @@
+"""The command as a whole: help, errors, and what it says when its extra is missing."""
+
+import subprocess
+import sys
+
+import pytest
+
+from routera_async import __main__ as command
+from routera_async import __version__
+from routera_async.cli import app, run
+
+
+@pytest.mark.parametrize("name", ["import", "sandbox"])
+def test_every_command_has_help(name, capsys):
+    """Each command tells what it does and what it takes."""
+    assert run([name, "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert f"Usage: routera {name}" in printed
+    assert app[name].help
+
+
+def test_version(capsys):
+    """--version prints the package's own version."""
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__
+
+
+def test_an_unknown_command_is_one_line(capsys):
+    """A command that there is not exits 2 and names those that there are."""
+    assert run(["improt"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "import" in line
+
+
+def test_an_interrupt_outside_an_import_is_130(monkeypatch, capsys):
+    """Ctrl-C while a file is surveyed ends quietly."""
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("routera_async.cli.importing.open_source", interrupted)
+    assert run(["import", "any.csv", "--sandbox"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch, capsys):
+    """Without cyclopts the command is one clear line, and no traceback."""
+    for name in [name for name in sys.modules if name.startswith("routera_async.cli")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "cyclopts", None)
+    assert command.main() == 2
+    assert "pip install 'routera-async[cli]'" in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_is_no_traceback():
+    """`routera import --help | head -1` leaves nothing on standard error."""
+    program = f"{sys.executable} -m routera_async import --help | head -c 1"
+    ended = subprocess.run(program, shell=True, capture_output=True, check=False)
+    assert ended.stderr == b""
