@@ -5,7 +5,15 @@ for its turn. The engine neither sends nor retries: it is given `parse` and `wri
 """
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+)
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -39,7 +47,7 @@ class Outcome(Generic[T]):
 
     status: OutcomeName
     row: int
-    external_id: str | None
+    external_id: str | None = None
     record: T | None = None
     error: RouteraError | None = None
     attempts: tuple[Attempt, ...] = ()
@@ -56,7 +64,7 @@ async def run(
     parse: Callable[[X], Any],
     write: Callable[[Any], Awaitable[Written[T]]],
     concurrency: int,
-) -> AsyncIterator[Outcome[T]]:
+) -> AsyncGenerator[Outcome[T]]:
     """Yield the outcome of each row as it is known, with at most `concurrency` under way.
 
     `parse` gives what is to be written of a row; a `ValidationError` that it raises rejects the
@@ -88,7 +96,7 @@ class _Work(Generic[X, T]):
         concurrency: int,
     ) -> None:
         self.done: asyncio.Queue[Outcome[T] | None] = asyncio.Queue(maxsize=concurrency)
-        self.stopped: Exception | None = None
+        self.stopped: BaseException | None = None
         self._rows = aiter(rows) if isinstance(rows, AsyncIterable) else _as_async(rows)
         self._parse = parse
         self._write = write
@@ -100,7 +108,9 @@ class _Work(Generic[X, T]):
         try:
             while (pulled := await self._pull()) is not None:
                 await self.done.put(await self._outcome(*pulled))
-        except Exception as error:  # noqa: BLE001 (raised by `run`, once the others have ended)
+        except (Exception, asyncio.CancelledError) as error:
+            if _is_cancelled():  # by `run`, which waits for no word any more
+                raise
             self.stopped = self.stopped or error
         await self.done.put(None)
 
@@ -140,6 +150,12 @@ class _Work(Generic[X, T]):
             attempts=attempts,
             given=row,
         )
+
+
+def _is_cancelled() -> bool:
+    """Tell a cancellation of this very task from one that `rows` or `write` met elsewhere."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _status(error: RouteraError) -> OutcomeName:

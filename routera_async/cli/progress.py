@@ -62,14 +62,19 @@ class Watch:
         """Seconds that the rest will take at this rate, or None before there is one."""
         return (self.total - self.done) / self.rate if self.rate else None
 
+    @property
+    def time_left(self) -> str:
+        """The time left, for a person."""
+        return f"{_clock(self.left)} left"
+
     def line(self) -> str:
-        """Return all of it as one line of plain text."""
+        """Return the tally so far as one line of plain text."""
         tally = self.summary
         return (
             f"{self.done:,} of {self.total:,} · {self.rate:,.0f}/s · created {tally.created:,} · "
             f"duplicate {tally.duplicate:,} · rejected {tally.rejected:,} · "
             f"unknown {tally.unknown:,} · retries {tally.retries:,} · "
-            f"in flight {self.in_flight:,} · {_clock(self.left)} left"
+            f"in flight {self.in_flight:,}"
         )
 
 
@@ -113,7 +118,8 @@ class Lines:
             self._print()
 
     def _print(self) -> None:
-        self._console.print(Text(self._watch.line()), soft_wrap=True)
+        line = f"{self._watch.line()} · {self._watch.time_left}"
+        self._console.print(Text(line), soft_wrap=True)
 
 
 class Bar:
@@ -141,8 +147,8 @@ class Bar:
         row.add_column(justify="right", no_wrap=True)
         share = watch.done / watch.total if watch.total else 1.0
         row.add_row(
-            ProgressBar(total=max(watch.total, 1), completed=watch.done if watch.total else 1),
-            f"{share:4.0%}",
+            ProgressBar(total=1.0, completed=share, complete_style="green", finished_style="green"),
+            f"{share:4.0%} · {watch.time_left}",
         )
         return Group(row, Text(watch.line()))
 

@@ -1,0 +1,1 @@
+"""Import many records from a file: rows in, proven outcomes out."""

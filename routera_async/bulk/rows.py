@@ -1,0 +1,98 @@
+"""What a file's reader gives: numbered rows, good or bad, and what a first pass has found."""
+
+import gzip
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, Literal, cast
+
+import attrs
+
+from routera_async.errors import ConfigurationError
+
+CELL_MAX = 131_072
+"""The most UTF-8 bytes of one cell: 128 KiB."""
+
+READING = (OSError, EOFError, zlib.error)
+"""What a disk or a damaged gzip raises while it is read."""
+
+
+@attrs.frozen
+class Row:
+    """One row of a file, good or bad.
+
+    `number` counts rows from 0; `line` is the physical line, from 1, that it starts on after
+    decompression. A bad row has a `problem`; then `values` holds what could be read, `extra` the
+    cells that no column names, and `raw` the line itself when it could not be split into cells.
+    Bytes that are not UTF-8 are in them as lone surrogates (`surrogateescape`).
+    """
+
+    number: int
+    line: int
+    values: dict[str, Any]
+    problem: str | None = None
+    extra: tuple[str, ...] = ()
+    raw: str | None = None
+
+
+@attrs.frozen
+class Survey:
+    """What reading a file through has found: how many rows it has, and its column names.
+
+    `fault` says where and why reading stopped early, and is None when it did not.
+    """
+
+    rows: int
+    columns: tuple[str, ...]
+    fault: str | None = None
+
+
+class Source(ABC):
+    """An open input file: its columns, how many rows it has, and the rows themselves."""
+
+    format: ClassVar[Literal["csv", "jsonl"]]
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._survey: Survey | None = None
+
+    @property
+    @abstractmethod
+    def columns(self) -> tuple[str, ...]:
+        """The column names: a CSV's header, or every key that a JSONL file has."""
+
+    @abstractmethod
+    def rows(self) -> Iterator[Row]:
+        """Yield each row in order, reading the file afresh.
+
+        Raises ConfigurationError, after the rows before it, where a file turns out to be damaged.
+        """
+
+    @abstractmethod
+    def _read_through(self) -> Survey: ...
+
+    def survey(self) -> Survey:
+        """Read the whole file once, the first time that this is asked."""
+        if self._survey is None:
+            self._survey = self._read_through()
+        return self._survey
+
+    def _stopped(self, line: int, error: BaseException) -> ConfigurationError:
+        return ConfigurationError(
+            f"{self.path}: reading stopped after line {line:,}: {reason(error)}"
+        )
+
+
+def open_binary(path: Path) -> BinaryIO:
+    """Open a file for reading, through gzip when its name ends in .gz."""
+    if path.name.lower().endswith(".gz"):
+        return cast("BinaryIO", gzip.open(path, "rb"))
+    return path.open("rb")
+
+
+def reason(error: BaseException) -> str:
+    """Say why reading failed, for the end of a sentence."""
+    if isinstance(error, EOFError | zlib.error | gzip.BadGzipFile):
+        return f"its gzip data is damaged ({error})"
+    return getattr(error, "strerror", None) or str(error)
