@@ -4,7 +4,7 @@ Every create ends in an outcome that is proven: created, rejected, duplicate, no
 """
 
 from ._version import __version__
-from .auth import Auth, StaticToken, TokenProvider
+from .auth import Auth, ClientCredentials, StaticToken, TokenProvider
 from .bulk.engine import Outcome
 from .client import RouteraClient
 from .errors import (
@@ -27,7 +27,7 @@ from .errors import (
 )
 from .events import AttemptFinished, AttemptStarted, Event, Hook, RetryScheduled
 from .models import NewTicket, Page, Ticket
-from .retries import RetryPolicy
+from .retries import RetryBudget, RetryPolicy
 
 __all__ = [
     "APIStatusError",
@@ -36,6 +36,7 @@ __all__ = [
     "AttemptStarted",
     "Auth",
     "BadRequestError",
+    "ClientCredentials",
     "ConfigurationError",
     "DuplicateError",
     "Event",
@@ -50,6 +51,7 @@ __all__ = [
     "Page",
     "RateLimitedError",
     "ResponseError",
+    "RetryBudget",
     "RetryPolicy",
     "RetryScheduled",
     "RouteraClient",

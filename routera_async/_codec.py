@@ -15,6 +15,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from enum import Enum
 from functools import cache
 from typing import Any, TypeVar
 
@@ -32,6 +33,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 _LONG_NUMBER = re.compile(rb"\d{19}")
 """Digits that may be more than 64 bits hold; orjson would read such an integer as a float."""
 
+_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_DATACLASS
+"""A dataclass is refused, for its NaN and its naive times would be changed without a word."""
+
 
 def to_fields(new: New | Mapping[str, Any], kind: type[New]) -> dict[str, Any]:
     """Return what goes inside `fields` to create a record of this kind.
@@ -40,7 +44,7 @@ def to_fields(new: New | Mapping[str, Any], kind: type[New]) -> dict[str, Any]:
     field is missing or a system field is written.
     """
     fields = dict(new) if isinstance(new, Mapping) else _declared(new, kind)
-    for name in _required(kind):
+    for name in required_fields(kind):
         if fields.get(name) is None:
             raise ValidationError(f"{name} is required")
     if forbidden := SYSTEM_FIELDS & fields.keys():
@@ -68,7 +72,7 @@ def decode(body: bytes) -> Any:
     """Return the JSON value of an answer; raises `ResponseError` when it is none."""
     try:
         if _LONG_NUMBER.search(body):
-            return json.loads(body.decode(), parse_constant=_refuse_constant)
+            return json.loads(body.decode(), parse_float=_finite, parse_constant=_finite)
         return orjson.loads(body)
     except (ValueError, RecursionError) as error:
         what = "nested too deep" if isinstance(error, RecursionError) else "not JSON"
@@ -105,7 +109,7 @@ def to_flat(record: Record) -> dict[str, Any]:
     """Return a record as the API shows it: flat, times in UTC with milliseconds, no empty keys."""
     flat = {
         name: _iso(value) if isinstance(value, datetime) else value
-        for name in _attributes(type(record))
+        for name in field_names(type(record))
         if (value := getattr(record, name)) is not None
     }
     return flat | dict(record.custom)
@@ -117,20 +121,21 @@ def _once_a_model(function: F) -> F:
 
 
 @_once_a_model
-def _attributes(kind: type) -> dict[str, None]:
+def field_names(kind: type) -> dict[str, None]:
     """Return the API's field names that a model declares, in order: keys without values."""
     return {name: None for name in attrs.fields_dict(kind) if name != "custom"}
 
 
 @_once_a_model
-def _required(kind: type[New]) -> tuple[str, ...]:
+def required_fields(kind: type[New]) -> tuple[str, ...]:
+    """Return the API's field names without which a record of this kind cannot be created."""
     return tuple(field.name for field in attrs.fields(kind) if field.default is attrs.NOTHING)
 
 
 def _declared(new: New, kind: type[New]) -> dict[str, Any]:
     if not isinstance(new, kind):
         raise ValidationError(f"expected {kind.__name__} or a mapping, not {type(new).__name__}")
-    names = _attributes(kind)
+    names = field_names(kind)
     fields = {name: value for name in names if (value := getattr(new, name)) is not None}
     if new.custom:
         if taken := names.keys() & new.custom.keys():
@@ -148,8 +153,12 @@ def _check(value: Any, name: str) -> None:
             raise ValidationError(f"{name}: {value} is not a number that JSON can hold")
         case datetime() if value.tzinfo is None:
             raise ValidationError(f"{name}: {value} has no time zone: give an aware datetime")
+        case Enum():
+            _check(value.value, name)
         case Mapping():
             for key, inner in value.items():
+                if not isinstance(key, str):
+                    raise ValidationError(f"{name}: the key {key!r} is not text")
                 _check(inner, f"{name}.{key}")
         case list() | tuple():
             for at, inner in enumerate(value):
@@ -158,7 +167,7 @@ def _check(value: Any, name: str) -> None:
 
 def _dumps(value: Any) -> bytes:
     try:
-        return orjson.dumps(value, option=orjson.OPT_UTC_Z)
+        return orjson.dumps(value, option=_OPTIONS)
     except TypeError as error:
         if "64-bit" not in str(error):
             raise
@@ -170,17 +179,21 @@ def _unwritable(fields: Mapping[str, Any], error: Exception) -> ValidationError:
     for name, value in fields.items():
         try:
             _dumps({name: value})
-        except (TypeError, ValueError) as own:
+        except (TypeError, ValueError, RecursionError) as own:
             return ValidationError(f"{name!r} cannot be written as JSON: {own}")
     return ValidationError(f"the fields cannot be written as JSON: {error}")
 
 
 def _by_orjson(value: Any) -> Any:
-    return orjson.loads(orjson.dumps(value, option=orjson.OPT_UTC_Z))
+    return orjson.loads(orjson.dumps(value, option=_OPTIONS))
 
 
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+def _finite(text: str) -> float:
+    """Read a number as orjson does: NaN, the infinities and what overflows to them are none."""
+    number = float(text)
+    if math.isfinite(number):
+        return number
+    raise ValueError(f"{text} is not JSON")
 
 
 def _iso(value: datetime) -> str:
@@ -216,7 +229,7 @@ def _expected(error: BaseException, _: type | None) -> str:
 
 
 def _record_hook(kind: type[R]) -> Callable[[Any, Any], R]:
-    names = _attributes(kind)
+    names = field_names(kind)
     as_is = override(struct_hook=lambda value, _: value)
     build = make_dict_structure_fn(kind, _converter, custom=as_is)
 

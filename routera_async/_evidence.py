@@ -8,6 +8,7 @@ from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
 from .errors import (
+    BODY_KEPT,
     Attempt,
     DuplicateError,
     NotSentError,
@@ -74,6 +75,22 @@ class Call:
         return error
 
 
+async def read_bounded(response: ClientResponse, into: bytearray, limit: int) -> None:
+    """Read an answer's body, decompressed, up to `limit` bytes; raises whatever its reading does.
+
+    A connection whose answer was not read to its end is closed, never used again.
+    """
+    try:
+        while chunk := await response.content.readany():
+            into += chunk
+            if len(into) > limit:
+                raise ValueError(f"longer than {limit} bytes")  # noqa: TRY301 (one way out)
+    except BaseException:
+        response.close()
+        raise
+    response.release()
+
+
 class _WitnessedBody(Payload):
     """A request body that knows whether it began to be written.
 
@@ -133,15 +150,7 @@ class Evidence:
         """Read an answer up to `limit` bytes; raises whatever its reading does."""
         self.status = response.status
         self._headers = dict(response.headers)
-        try:
-            while chunk := await response.content.readany():
-                self.data += chunk
-                if len(self.data) > limit:
-                    raise ValueError(f"longer than {limit} bytes")  # noqa: TRY301 (one way out)
-        except BaseException:
-            response.close()  # half read: never used again
-            raise
-        response.release()
+        await read_bounded(response, self.data, limit)
 
     def failed(self, error: Exception) -> None:
         """Take note of an exception, without anything secret that it may quote."""
@@ -158,10 +167,20 @@ class Evidence:
         if 200 <= self.status < 300:  # noqa: PLR2004
             if self.error is None:
                 return None
-            return ResponseError(f"{self._call} succeeded, and its answer was lost: {self.error}")
+            lost = ResponseError(f"{self._call} succeeded, and its answer was lost: {self.error}")
+            lost.status, lost.body = self.status, self.excerpt()
+            return lost
         headers = {name: self._clean(value) for name, value in self._headers.items()}
-        body = bytes(self.data).replace(self._token.encode(), b"[token]")
-        return from_response(self.status, headers, body, now=lambda: datetime.now(UTC))
+        return from_response(
+            self.status, headers, self._shown(len(self.data)), now=lambda: datetime.now(UTC)
+        )
+
+    def excerpt(self) -> bytes:
+        """Return what an error may show of the answer: its first 64 KiB, without the token."""
+        return self._shown(BODY_KEPT + len(self._token))[:BODY_KEPT]
+
+    def _shown(self, length: int) -> bytes:
+        return bytes(self.data[:length]).replace(self._token.encode(), b"[token]")
 
     def _clean(self, text: str) -> str:
         return text.replace(self._token, "[token]")

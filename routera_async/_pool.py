@@ -5,7 +5,9 @@ from collections.abc import AsyncGenerator
 
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 
+from ._budget import Bucket
 from .errors import Overloaded
+from .retries import RetryBudget
 
 NO_TIMEOUT = ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 """aiohttp's own time-outs are off: they count the wait for the pool, and fire in waves."""
@@ -20,14 +22,16 @@ _DRAIN = 30.0
 class Pool:
     """At most `limit` attempts in flight on the running loop; the rest wait in order.
 
-    `http` is the caller's own session, which is never closed here, or None for one of our own.
+    `http` is the caller's own session, which is never closed here, or None for one of our own;
+    `retry_tokens` are what its retries share.
     Belongs to the loop that it was made on.
     """
 
-    def __init__(self, limit: int, http: ClientSession | None) -> None:
+    def __init__(self, limit: int, http: ClientSession | None, budget: RetryBudget) -> None:
         self.loop = asyncio.get_running_loop()
         self.open = True
         self.http = http or _http(limit)
+        self.retry_tokens = Bucket(budget)
         self._owned = http is None
         self._slots = asyncio.Semaphore(_width(limit, self.http))
         self._waiting = 0
@@ -102,5 +106,6 @@ def _http(limit: int) -> ClientSession:
 
 def _width(limit: int, http: ClientSession) -> int:
     """Return how many may be in flight: no more than the pool has connections (0: no bound)."""
-    own = http.connector.limit if http.connector else 0
-    return min(limit, own) if own else limit
+    connector = http.connector
+    own = (connector.limit, connector.limit_per_host) if connector else ()
+    return min([limit, *filter(None, own)])

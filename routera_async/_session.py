@@ -17,6 +17,7 @@ import asyncio
 import logging
 import random
 import re
+import uuid
 import warnings
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
@@ -27,10 +28,10 @@ from aiohttp import ClientSession
 from tenacity import RetryCallState
 from yarl import URL
 
-from ._evidence import Call, Evidence
+from ._evidence import Call, Evidence, read_bounded
 from ._pool import NO_TIMEOUT, Pool
 from ._version import __version__
-from .auth import Auth, Secret
+from .auth import Auth, ClientCredentials, Secret, checked_token
 from .errors import (
     Attempt,
     ConfigurationError,
@@ -53,17 +54,26 @@ PAGE_LIMIT = 2**24
 _JITTER = 0.95
 """An attempt's time-out is drawn from this fraction of `timeout` to all of it."""
 
-_NO_SEGMENT = re.compile(r"[/\\?#%\x00-\x20\x7f]|^\.{0,2}$")
+_NO_SEGMENT = re.compile(r"[/\\?#%\x00-\x20\x7f-\x9f\u2028\u2029\ud800-\udfff]|^\.{0,2}$")
 """What would lead out of its place in a path, or be read in two ways on the way."""
+
+_HEADERS = {"Accept": "application/json", "User-Agent": f"routera-async/{__version__}"}
+
+_BLANK = re.compile(r"[\x00-\x20\x7f]")
 
 _log = logging.getLogger("routera_async")
 
 
 @attrs.frozen
 class Answer:
-    """The body of a 2xx and what it took to get it; `elapsed` is in seconds."""
+    """A 2xx and what it took to get it; `elapsed` is in seconds.
 
+    `excerpt` is what an error may show of the body.
+    """
+
+    status: int
     body: bytes
+    excerpt: bytes
     attempts: tuple[Attempt, ...]
     elapsed: float
 
@@ -77,7 +87,7 @@ class Session:
 
     def __init__(
         self,
-        auth: Auth,
+        auth: Auth | ClientCredentials,
         *,
         base_url: str,
         retry: RetryPolicy,
@@ -89,19 +99,25 @@ class Session:
         http: ClientSession | None,
         rng: random.Random | None = None,
     ) -> None:
-        self._auth = auth
         self._base = checked_base_url(base_url)
+        self._auth = auth.over(self._post) if isinstance(auth, ClientCredentials) else auth
         self._retry = retry
         self._timeout = timeout
         self._deadline = deadline
         self._max_waiting = max_waiting
         self._hooks = tuple(hooks)
+        self._faulty: set[int] = set()
         self._http = http
-        self._uniform = (rng or random.Random()).uniform  # noqa: S311 (jitter is no secret)
+        self._rng = rng or random.Random()  # noqa: S311 (neither jitter nor a key is a secret)
+        self._uniform = self._rng.uniform
         self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
         self._collections: dict[tuple[str, ...], URL] = {}
         self._closed = False
         self.max_connections = max_connections
+
+    def mint(self) -> str:
+        """Return a key that nobody else has: a random UUID, RFC 9562 5.4."""
+        return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
 
     def reopen(self) -> None:
         """Allow calls again after `close`."""
@@ -112,8 +128,12 @@ class Session:
         self._closed = True
         pool = self._pools.pop(asyncio.get_running_loop(), None)
         if pool is not None:
-            await pool.drain()
-            await pool.close()
+            try:
+                await pool.drain()
+            finally:
+                if (stop := getattr(self._auth, "aclose", None)) is not None:
+                    await stop()
+                await pool.close()
 
     def __del__(self) -> None:
         if any(pool.open for pool in getattr(self, "_pools", {}).values()):
@@ -164,7 +184,14 @@ class Session:
         elapsed = pool.loop.time() - started
         if isinstance(result, RouteraError):
             raise call.settled(result, elapsed, resends=self._retry.resend_unkeyed)
-        return Answer(bytes(result.data), tuple(call.attempts), elapsed)
+        assert result.status is not None
+        return Answer(
+            status=result.status,
+            body=bytes(result.data),
+            excerpt=result.excerpt(),
+            attempts=tuple(call.attempts),
+            elapsed=elapsed,
+        )
 
     def _url(self, segments: tuple[str, ...], query: Mapping[str, str] | None) -> URL:
         """Join a path below the base URL, out of which no segment can lead."""
@@ -177,7 +204,7 @@ class Session:
 
     async def _open(self) -> Pool:
         """Open the running loop's pool, and forget those whose loops have ended."""
-        pool = Pool(self.max_connections, self._http)
+        pool = Pool(self.max_connections, self._http, self._retry.budget)
         self._pools = {loop: other for loop, other in self._pools.items() if other.open}
         self._pools[pool.loop] = pool
         await pool.close_with_loop()
@@ -185,21 +212,31 @@ class Session:
 
     async def _until_decided(self, call: Call, pool: Pool) -> Evidence | RouteraError:
         first = await self._attempt(call, pool)
-        if isinstance(first, RouteraError) and self._retry.sends_again(
-            first, repeatable=call.repeatable
-        ):
+        if isinstance(first, Evidence):
+            pool.retry_tokens.succeeded()
+            return first
+        if self._retry.sends_again(first, repeatable=call.repeatable):
             return await self._again(call, pool, first)
         return first
 
     async def _again(self, call: Call, pool: Pool, first: RouteraError) -> Evidence | RouteraError:
         """Hand the first attempt's failure to tenacity, and let it make the others."""
-        met: list[Evidence | RouteraError] = [first]
+        met = [first]
 
         async def attempt() -> Evidence:
-            result = met.pop() if met else await self._attempt(call, pool)
-            if isinstance(result, RouteraError):
-                raise result
-            return result
+            if met:
+                raise met.pop()
+            result = await self._attempt(call, pool)
+            if isinstance(result, Evidence):
+                pool.retry_tokens.give(1.0)
+                return result
+            if result.outcome not in {"unknown", "not_sent"}:
+                pool.retry_tokens.give(1.0)  # the server is there: it has decided
+            raise result
+
+        async def sleep(seconds: float) -> None:
+            await asyncio.sleep(seconds)
+            await pool.retry_tokens.take()
 
         def scheduled(state: RetryCallState) -> None:
             number = len(call.attempts) + 1
@@ -210,7 +247,7 @@ class Session:
             deadline=call.deadline,
             clock=pool.loop.time,
             uniform=self._uniform,
-            sleep=asyncio.sleep,
+            sleep=sleep,
             before_sleep=scheduled,
         )
         try:
@@ -241,12 +278,31 @@ class Session:
 
     async def _token(self, refused: str | None = None) -> str:
         try:
-            return await self._auth.token(refused=refused)
+            token = await self._auth.token(refused=refused)
+            return token if isinstance(token, Secret) else checked_token(token)
         except RouteraError:
             raise
         except Exception as error:  # noqa: BLE001 (a caller's own provider may raise anything)
             problem = NotSentError(f"no token could be had ({type(error).__name__})")
         raise problem
+
+    async def _post(self, form: Mapping[str, str], headers: Mapping[str, str]) -> tuple[int, bytes]:
+        """Post to the token route, whose answer is a record's size at the most."""
+        pool = self._pools[asyncio.get_running_loop()]
+        body = bytearray()
+        async with (
+            asyncio.timeout(self._timeout),
+            pool.http.post(
+                self._url(("oauth2", "token"), None),
+                data=form,
+                headers={**headers, **_HEADERS},
+                allow_redirects=False,
+                raise_for_status=False,
+                timeout=NO_TIMEOUT,
+            ) as response,
+        ):
+            await read_bounded(response, body, RECORD_LIMIT)
+        return response.status, bytes(body)
 
     async def _exchange(self, call: Call, pool: Pool, token: str) -> Evidence | RouteraError:
         """Send once, note what was met, and return what it proves."""
@@ -263,6 +319,7 @@ class Session:
                     data=evidence.body,
                     headers=_headers(token),
                     allow_redirects=False,
+                    raise_for_status=False,  # whatever the caller's own session says
                     timeout=NO_TIMEOUT,
                 )
                 await evidence.take(response, call.limit)
@@ -294,7 +351,9 @@ class Session:
             try:
                 hook(event)
             except Exception:  # noqa: BLE001 (whatever it is, the call goes on)
-                _log.exception("a hook raised; the call goes on")
+                if id(hook) not in self._faulty:
+                    self._faulty.add(id(hook))
+                    _log.exception("a hook raised; the calls go on, and this is not said again")
 
 
 def checked_base_url(text: str) -> str:
@@ -302,12 +361,14 @@ def checked_base_url(text: str) -> str:
     try:
         url = URL(text)
         host = url.host or ""
-    except ValueError:
+    except (ValueError, TypeError):
         raise ConfigurationError("base_url is not a URL") from None
-    if url.scheme not in {"http", "https"} or not host:
-        raise ConfigurationError(f"base_url must begin with https://, as https://{text} would")
+    if _BLANK.search(text):
+        raise ConfigurationError("base_url holds a space or a control character")
     if url.user or url.password or url.query_string or url.fragment:
         raise ConfigurationError("base_url must be a scheme, a host and perhaps a path, no more")
+    if url.scheme not in {"http", "https"} or not host:
+        raise ConfigurationError(f"base_url must begin with https:// and name a host, not {text!r}")
     if url.scheme == "http" and not _is_loopback(host):
         raise ConfigurationError(f"http:// would show the token to the network: https://{host}")
     return str(url).rstrip("/")
@@ -327,8 +388,4 @@ def _segment(text: str) -> str:
 
 
 def _headers(token: str) -> dict[str, str]:
-    return {
-        "Authorization": Secret(f"Bearer {token}"),
-        "Accept": "application/json",
-        "User-Agent": f"routera-async/{__version__}",
-    }
+    return {"Authorization": Secret(f"Bearer {token}"), **_HEADERS}

@@ -1,13 +1,28 @@
 """Where a call's token comes from."""
 
+import asyncio
+import copy
+import math
 import re
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from base64 import b64encode
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol, TypeVar
+from urllib.parse import quote_plus
 
-from .errors import ConfigurationError
+import orjson
+
+from .errors import ConfigurationError, NotSentError, RouteraError, one_line
 
 _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 """What may stand behind "Bearer", RFC 6750 2.1: no line break can enter a header."""
+
+_RENEW_BEFORE = 60.0
+"""Seconds before its end that a token is renewed."""
+
+_LASTS = 3600.0
+"""Seconds that a token lasts when the token route does not say (API.md shows 3600)."""
+
+V = TypeVar("V")
 
 
 class Auth(Protocol):
@@ -28,6 +43,7 @@ class StaticToken:
     """
 
     def __init__(self, jwt: str) -> None:
+        jwt = hidden(jwt)
         self._token = checked_token(jwt)
 
     def __repr__(self) -> str:
@@ -38,30 +54,153 @@ class StaticToken:
         return self._token
 
 
-class TokenProvider:
+class _Renewed:
+    """A token that is fetched when there is none, before it expires, and when it was refused.
+
+    However many callers need one, one fetch is under way: it is a task of its own, so that a caller
+    who is cancelled fails nobody else. A fetch that fails while the old token still lasts is no
+    fault yet.
+    """
+
+    def __init__(self) -> None:
+        self._token: str | None = None
+        self._renew_at = math.inf
+        self._expires_at = math.inf
+        self._fetching: asyncio.Task[RouteraError | None] | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(…)"
+
+    async def _fetch(self) -> tuple[str, float]:
+        """Return a new token, and how many seconds it lasts."""
+        raise NotImplementedError  # pragma: no cover
+
+    async def token(self, *, refused: str | None = None) -> str:
+        """Return the token in hand, or a new one when it is missing, near its end or refused."""
+        loop = asyncio.get_running_loop()
+        if self._token is not None and self._token != refused and loop.time() < self._renew_at:
+            return self._token
+        if self._fetching is None or self._fetching.get_loop() is not loop:
+            self._fetching = loop.create_task(self._renew())
+        failed = await asyncio.shield(self._fetching)
+        if failed is None:
+            assert self._token is not None
+            return self._token
+        if self._token is not None and self._token != refused and loop.time() < self._expires_at:
+            return self._token
+        raise copy.copy(failed)  # each caller's own: what the call met is written on it
+
+    async def aclose(self) -> None:
+        """Cancel a fetch that nobody waits for any more."""
+        if self._fetching is not None and self._fetching.get_loop() is asyncio.get_running_loop():
+            self._fetching.cancel()
+            await asyncio.gather(self._fetching, return_exceptions=True)
+
+    async def _renew(self) -> RouteraError | None:
+        try:
+            token, lasts = await self._fetch()
+            self._token = checked_token(token)
+        except RouteraError as error:
+            return error.with_traceback(None)
+        except Exception as error:  # noqa: BLE001 (a caller's own provider may raise anything)
+            return NotSentError(f"no token could be had ({type(error).__name__})")
+        finally:
+            self._fetching = None
+        now = asyncio.get_running_loop().time()
+        self._expires_at = now + lasts
+        self._renew_at = self._expires_at - min(_RENEW_BEFORE, lasts / 10)
+        return None
+
+
+class TokenProvider(_Renewed):
     """Tokens from an async callable of the caller's, asked again when one is refused."""
 
     def __init__(self, fetch: Callable[[], Awaitable[str]]) -> None:
-        self._fetch = fetch
-        self._token: str | None = None
+        super().__init__()
+        self._ask = fetch
+
+    async def _fetch(self) -> tuple[str, float]:
+        return await self._ask(), math.inf
+
+
+class ClientCredentials:
+    """An API client's id and secret, for which the token route gives tokens (OAuth 2.0, RFC 6749).
+
+    They are sent in the form, or as HTTP Basic with `basic=True`. A token is renewed a minute
+    before it expires, or a tenth of its life before when that is shorter, and when it is refused.
+    Raises `ConfigurationError` when either is empty.
+    """
+
+    def __init__(self, client_id: str, client_secret: str, *, basic: bool = False) -> None:
+        client_secret = Secret(client_secret)
+        if not client_id or not client_secret:
+            raise ConfigurationError("client_id and client_secret must not be empty")
+        self.client_id = client_id
+        self._secret = client_secret
+        self._basic = basic
 
     def __repr__(self) -> str:
-        return "TokenProvider(…)"
+        return f"ClientCredentials({self.client_id!r}, …)"
 
-    async def token(self, *, refused: str | None = None) -> str:
-        """Return the token in hand, or fetch one when there is none or it was refused."""
-        if self._token is None or self._token == refused:
-            self._token = checked_token(await self._fetch())
-        return self._token
+    def over(self, post: "Post") -> Auth:
+        """Return a source of tokens that asks the token route through `post`."""
+        return _Granted(self, post)
+
+    def form(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the form and the headers of a request for a token."""
+        form = {"grant_type": "client_credentials"}
+        if not self._basic:
+            return form | {"client_id": self.client_id, "client_secret": self._secret}, {}
+        pair = f"{quote_plus(self.client_id)}:{quote_plus(self._secret)}"  # RFC 6749 2.3.1
+        return form, {"Authorization": Secret(f"Basic {b64encode(pair.encode()).decode()}")}
+
+
+class _Granted(_Renewed):
+    """Tokens that the token route grants to an API client."""
+
+    def __init__(self, credentials: ClientCredentials, post: "Post") -> None:
+        super().__init__()
+        self._credentials = credentials
+        self._post = post
+
+    async def _fetch(self) -> tuple[str, float]:
+        status, body = await self._post(*self._credentials.form())
+        granted = _grant(status, body)
+        del body  # no traceback with locals shows it
+        if isinstance(granted, RouteraError):
+            raise granted
+        return granted
+
+
+Post = Callable[[Mapping[str, str], Mapping[str, str]], Awaitable[tuple[int, bytes]]]
+"""Posts a form with headers to the token route; returns the status and the body."""
+
+
+def _grant(status: int, body: bytes) -> tuple[str, float] | RouteraError:
+    """Read the token route's answer, API.md "Base and authentication"."""
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        answer = None
+    told = answer if isinstance(answer, dict) else {}
+    if status >= 500 or status == 429:  # noqa: PLR2004 (what may pass)
+        return NotSentError(f"no token could be had: the token route answered {status}")
+    if status != 200:  # noqa: PLR2004
+        why = told.get("error_description") or told.get("error") or "no reason given"
+        return ConfigurationError(f"the token route answered {status}: {one_line(str(why), 200)}")
+    token, lasts = told.get("access_token"), told.get("expires_in", _LASTS)
+    if not isinstance(token, str) or not isinstance(lasts, int | float) or not lasts > 0:
+        return ConfigurationError("the token route answered 200 without a token that lasts")
+    return Secret(token), float(lasts)
 
 
 def checked_token(text: object) -> str:
     """Return a token that may stand in a header, as `Secret`; the error never shows it."""
     if isinstance(text, str) and _TOKEN.fullmatch(text):
         return Secret(text)
-    kind = "empty" if text == "" else f"a {type(text).__name__} that cannot stand in a header"
+    what = "not text" if not isinstance(text, str) else "unfit for a header" if text else "empty"
     del text
-    raise ConfigurationError(f"the token is {kind}: pass the JWT alone, without 'Bearer'")
+    raise ConfigurationError(f"the token is {what}: pass the JWT alone, without 'Bearer'")
 
 
 class Secret(str):
@@ -73,11 +212,19 @@ class Secret(str):
         return "'…'"
 
 
-def as_auth(auth: "str | Auth | Callable[[], Awaitable[str]]") -> Auth:
+def hidden(value: V) -> V | Secret:
+    """Return a text as `Secret`, and anything else as it is."""
+    return Secret(value) if isinstance(value, str) else value
+
+
+def as_auth(
+    auth: "str | Auth | ClientCredentials | Callable[[], Awaitable[str]]",
+) -> "Auth | ClientCredentials":
     """Return the source of tokens for what a caller passed: a JWT, an `Auth`, or a callable."""
+    auth = hidden(auth)
     if isinstance(auth, str):
         return StaticToken(auth)
-    if hasattr(auth, "token"):
+    if isinstance(auth, ClientCredentials) or hasattr(auth, "token"):
         return auth
     if callable(auth):
         return TokenProvider(auth)

@@ -29,7 +29,7 @@ import orjson
 OutcomeName = Literal["created", "rejected", "duplicate", "not_sent", "unknown"]
 """What is proven of a write: see the table in docs/outcomes.md."""
 
-_BODY_KEPT = 65_536
+BODY_KEPT = 65_536
 """Bytes of an error's body that are kept: enough for any message, and bounded."""
 
 _MESSAGE_KEPT = 500
@@ -198,14 +198,15 @@ def from_response(
     A 3xx is a `ConfigurationError`: redirects are never followed, for a 307 would carry the
     request's body to another host.
     """
+    headers = {name.lower(): value for name, value in headers.items()}
     if 300 <= status < 400:  # noqa: PLR2004
         return _redirected(status, headers)
     kind = _BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)  # noqa: PLR2004
     return kind(
         _message(status, headers, body),
         status=status,
-        headers={name.lower(): value for name, value in headers.items()},
-        body=body[:_BODY_KEPT],
+        headers=headers,
+        body=body[:BODY_KEPT],
         retry_after=_retry_after(headers, now),
     )
 
@@ -217,7 +218,7 @@ def one_line(text: str, limit: int = _MESSAGE_KEPT) -> str:
 
 
 def _redirected(status: int, headers: Mapping[str, str]) -> ConfigurationError:
-    target = one_line(headers.get("Location", "nowhere"), 200)
+    target = one_line(headers.get("location", "nowhere"), 200)
     error = ConfigurationError(
         f"{status}: the server redirects to {target}; redirects are not followed: check base_url"
     )
@@ -231,27 +232,28 @@ def _message(status: int, headers: Mapping[str, str], body: bytes) -> str:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:
         answer = None
-    if isinstance(answer, dict) and isinstance(answer.get("message"), str):
-        return one_line(answer["message"])
-    kind = one_line(headers.get("Content-Type", "no content type"), 80)
+    said = answer.get("message") if isinstance(answer, dict) else None
+    if isinstance(said, str) and (message := one_line(said)):
+        return message
+    kind = one_line(headers.get("content-type", "no content type"), 80)
     return f"HTTP {status} without a message ({len(body)} bytes, {kind})"
 
 
 def _retry_after(headers: Mapping[str, str], now: Callable[[], datetime]) -> float | None:
     """Read Retry-After, RFC 9110 10.2.3: seconds, or an HTTP date told by the server's clock."""
-    text = headers.get("Retry-After", "").strip()
+    text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
     until = _http_date(text)
     if until is None:
         return None
-    since = _http_date(headers.get("Date", "")) or now()
+    since = _http_date(headers.get("date", "")) or now()
     return max(0.0, (until - since).total_seconds())
 
 
 def _http_date(text: str) -> datetime | None:
     try:
         when = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return when if when.tzinfo else None

@@ -1,12 +1,19 @@
 """The API's nouns and its verbs: which path, which model, and nothing else."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Mapping,
+)
 from typing import Any, Generic, TypeVar
 
 from ._codec import decode, encode, from_flat, page_from, to_fields
 from ._session import PAGE_LIMIT, Answer, Session
 from .bulk.engine import Outcome, Written, run
-from .errors import ConfigurationError, ResponseError
+from .errors import ConfigurationError, DuplicateError, ResponseError
 from .models import New, NewTicket, Page, Record, Ticket
 
 R = TypeVar("R", bound=Record)
@@ -35,12 +42,14 @@ class Objects(Generic[R, N]):
         new: type[N],
         *,
         unique: tuple[str, ...] = ("external_id",),
+        mint: bool = False,
     ) -> None:
         self._session = session
         self._path = path
         self._record = record
         self._new = new
         self._unique = unique
+        self._mint = mint
 
     async def create(self, new: N | Mapping[str, Any], *, properties: Iterable[str] = ()) -> R:
         """Create a record and return it as the server holds it.
@@ -84,7 +93,7 @@ class Objects(Generic[R, N]):
         *,
         concurrency: int | None = None,
         parse: Callable[[X], N | Mapping[str, Any]] | None = None,
-    ) -> AsyncIterator[Outcome[R]]:
+    ) -> AsyncGenerator[Outcome[R]]:
         """Create many records, and yield the outcome of each as it is known.
 
         `records` is any iterable or async iterable, of which no more is read than is under way;
@@ -104,21 +113,30 @@ class Objects(Generic[R, N]):
         self, new: N | Mapping[str, Any], properties: Iterable[str] = ()
     ) -> Written[R]:
         fields = to_fields(new, self._new)
-        answer = await self._session.request(
-            "POST",
-            (self._path,),
-            query=_query(properties),
-            body=encode(fields),
-            repeatable=any(fields.get(name) for name in self._unique),
-        )
+        keyed = any(fields.get(name) for name in self._unique)
+        minted = self._mint and not keyed
+        if minted:
+            fields["external_id"] = self._session.mint()
+        try:
+            answer = await self._session.request(
+                "POST",
+                (self._path,),
+                query=_query(properties),
+                body=encode(fields),
+                repeatable=keyed or minted,
+            )
+        except DuplicateError as error:
+            if minted and error.ours:
+                error.outcome = "created"  # nobody else can hold a key that was minted here
+            raise
         return _read(answer, lambda flat: from_flat(flat, self._record)), answer.attempts
 
 
 class Tickets(Objects[Ticket, NewTicket]):
     """The tickets of the account, at /tickets."""
 
-    def __init__(self, session: Session) -> None:
-        super().__init__(session, "tickets", Ticket, NewTicket)
+    def __init__(self, session: Session, *, mint: bool) -> None:
+        super().__init__(session, "tickets", Ticket, NewTicket, mint=mint)
 
 
 class Listing(Generic[R]):
@@ -172,6 +190,8 @@ def _read(answer: Answer, reader: Callable[[Any], X]) -> X:
     try:
         return reader(decode(answer.body))
     except ResponseError as error:
+        error.status = answer.status
+        error.body = answer.excerpt
         error.attempts = answer.attempts
         error.elapsed = answer.elapsed
         raise

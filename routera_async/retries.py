@@ -33,6 +33,27 @@ def _at_least(least: float) -> Callable[[Any, "attrs.Attribute[Any]", Any], None
     return check
 
 
+def _more_than_0(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    if not value > 0:  # with none, what waits for a token in an outage would wait for ever
+        raise ConfigurationError(f"{attribute.name} must be more than 0, not {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class RetryBudget:
+    """How many retries a client may add to what it is asked for.
+
+    A retry takes a token, of which there are `capacity` at the start and at the most, and gives it
+    back when the server answers it. Tokens return by themselves, `per_second`, and with every call
+    that succeeds at its first attempt, `per_success`. A retry that finds none waits, oldest first:
+    so an outage costs the server about a tenth more requests than no retries at all would, no call
+    fails for want of a token, and when the outage ends, what waited goes on.
+    """
+
+    capacity: float = attrs.field(default=100.0, validator=_at_least(1))
+    per_second: float = attrs.field(default=1.0, validator=_more_than_0)
+    per_success: float = attrs.field(default=0.1, validator=_at_least(0))
+
+
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
     """How often and how patiently one call is sent again.
@@ -52,6 +73,7 @@ class RetryPolicy:
     wait_max: float = attrs.field(default=20.0, validator=_at_least(0))
     retry_after_max: float = attrs.field(default=60.0, validator=_at_least(0))
     resend_unkeyed: bool = True
+    budget: RetryBudget = RetryBudget()
 
     def sends_again(self, error: BaseException, *, repeatable: bool) -> bool:
         """Return whether this error may be followed by another attempt.

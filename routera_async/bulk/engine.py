@@ -21,6 +21,7 @@ import attrs
 from routera_async.errors import (
     Attempt,
     ConfigurationError,
+    DuplicateError,
     ForbiddenError,
     NotFoundError,
     OutcomeName,
@@ -162,6 +163,8 @@ def _status(error: RouteraError) -> OutcomeName:
     """Return what an error says of the row: a fault of the account is none of the row's."""
     if isinstance(error, ValidationError):
         return "rejected"
+    if isinstance(error, DuplicateError) and error.ours and error.outcome == "duplicate":
+        return "unknown"  # the record is ours, whose answer was lost, or somebody else's
     if isinstance(error, _STOPS) and error.outcome == "rejected":
         return "not_sent"
     return error.outcome

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
@@ -23,6 +22,7 @@ from routera_async.cli.progress import Watch, progress
 from routera_async.cli.results import Reasons, print_notes, print_summary
 from routera_async.client import BASE_URL, RouteraClient
 from routera_async.errors import ConfigurationError, RouteraError, ValidationError, one_line
+from routera_async.events import Hook
 from routera_async.models import NewTicket, Ticket
 from routera_async.sandbox import Sandbox
 
@@ -78,10 +78,19 @@ class Options:
             raise ConfigurationError("--limit must be 0 or more")
         if self.in_sandbox and self.base_url:
             raise ConfigurationError("--sandbox and --base-url exclude each other: give one")
-        if not (self.in_sandbox or self.dry_run or os.environ.get("ROUTERA_TOKEN", "").strip()):
-            raise ConfigurationError(
-                "no token: set ROUTERA_TOKEN to a JWT of your account, or try it out with --sandbox"
+        if not (self.in_sandbox or self.dry_run):
+            self.client()  # what cannot work is told before the file is read
+
+    def client(self, *hooks: Hook) -> RouteraClient:
+        """Return a client of the real API, with what the environment says."""
+        where: dict[str, Any] = {"base_url": self.base_url} if self.base_url else {}
+        try:
+            return RouteraClient.from_env(
+                hooks=hooks, max_connections=max(100, self.concurrency), **where
             )
+        except ConfigurationError as error:
+            problem = f"{error} (to try it out without an account: --sandbox)"
+        raise ConfigurationError(problem)
 
     @property
     def in_sandbox(self) -> bool:
@@ -99,7 +108,8 @@ def import_file(
 ) -> int:
     """Import a file of tickets.
 
-    The token is taken from ROUTERA_TOKEN. A row that is refused goes to FILE.rejects.csv (or
+    The token is taken from ROUTERA_TOKEN, or granted for ROUTERA_CLIENT_ID and
+    ROUTERA_CLIENT_SECRET. A row that is refused goes to FILE.rejects.csv (or
     .jsonl) with the reason, to be fixed and imported again with the same command.
     """
     options.check()
@@ -284,17 +294,17 @@ def _total(source: Source, limit: int | None) -> int:
 @asynccontextmanager
 async def _client(options: Options, watch: Watch) -> AsyncIterator[RouteraClient]:
     """Open a client for the real API, or for a sandbox that lives as long as it."""
-    most = max(100, options.concurrency)
     if not options.in_sandbox:
-        where: dict[str, Any] = {"base_url": options.base_url} if options.base_url else {}
-        async with RouteraClient.from_env(hooks=[watch], max_connections=most, **where) as client:
+        async with options.client(watch) as client:
             yield client
         return
-    db = options.sandbox_db or ":memory:"
     async with (
-        Sandbox(any_field=True, db=db, keep_requests=0) as sandbox,
+        Sandbox(any_field=True, db=options.sandbox_db or ":memory:", keep_requests=0) as sandbox,
         RouteraClient(
-            sandbox.token, base_url=sandbox.url, hooks=[watch], max_connections=most
+            sandbox.token,
+            base_url=sandbox.url,
+            hooks=[watch],
+            max_connections=max(100, options.concurrency),
         ) as client,
     ):
         yield client

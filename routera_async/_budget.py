@@ -1,0 +1,76 @@
+"""The tokens that retries share: what keeps a client from making an outage worse.
+
+Finagle's and the AWS SDKs' retry budgets, but for one thing: a retry that finds no token waits for
+one, oldest first, where theirs fail.
+"""
+
+import asyncio
+from collections import deque
+
+from .retries import RetryBudget
+
+
+class Bucket:
+    """The tokens of one client on the running loop, kept as its `RetryBudget` says."""
+
+    def __init__(self, budget: RetryBudget) -> None:
+        self._budget = budget
+        self._loop = asyncio.get_running_loop()
+        self._tokens = float(budget.capacity)
+        self._as_of = self._loop.time()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def tokens(self) -> float:
+        """How many there are now."""
+        self._refill()
+        return self._tokens
+
+    async def take(self) -> None:
+        """Take a token, waiting for one behind those who wait already."""
+        self._refill()
+        if self._tokens >= 1 and not self._waiting:
+            self._tokens -= 1
+            return
+        granted: asyncio.Future[None] = self._loop.create_future()
+        self._waiting.append(granted)
+        self._grant()
+        try:
+            await granted
+        except asyncio.CancelledError:
+            if granted.done() and not granted.cancelled():
+                self.give(1.0)  # granted in the very moment of the cancellation
+            else:
+                self._waiting.remove(granted)
+            raise
+
+    def succeeded(self) -> None:
+        """Add what a call that succeeded at its first attempt earns."""
+        if self._waiting or self._tokens < self._budget.capacity:
+            self.give(self._budget.per_success)
+
+    def give(self, tokens: float) -> None:
+        """Put tokens back, and let those go on who waited for them."""
+        self._refill()
+        self._tokens = min(self._tokens + tokens, self._budget.capacity)
+        self._grant()
+
+    def _refill(self) -> None:
+        now = self._loop.time()
+        earned = (now - self._as_of) * self._budget.per_second
+        self._tokens = min(self._tokens + earned, self._budget.capacity)
+        self._as_of = now
+
+    def _grant(self) -> None:
+        while self._waiting and self._tokens >= 1:
+            self._tokens -= 1
+            self._waiting.popleft().set_result(None)
+        if self._waiting and self._timer is None and self._budget.per_second > 0:
+            wait = (1 - self._tokens) / self._budget.per_second
+            self._timer = self._loop.call_later(wait, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        self._refill()
+        self._grant()
