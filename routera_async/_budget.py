@@ -10,6 +10,10 @@ from collections import deque
 from .retries import RetryBudget
 
 
+_ONE = 1 - 1e-9
+"""A token, but for what floating point loses while it returns."""
+
+
 class Bucket:
     """The tokens of one client on the running loop, kept as its `RetryBudget` says."""
 
@@ -30,7 +34,7 @@ class Bucket:
     async def take(self) -> None:
         """Take a token, waiting for one behind those who wait already."""
         self._refill()
-        if self._tokens >= 1 and not self._waiting:
+        if self._tokens >= _ONE and not self._waiting:
             self._tokens -= 1
             return
         granted: asyncio.Future[None] = self._loop.create_future()
@@ -63,7 +67,7 @@ class Bucket:
         self._as_of = now
 
     def _grant(self) -> None:
-        while self._waiting and self._tokens >= 1:
+        while self._waiting and self._tokens >= _ONE:
             self._tokens -= 1
             self._waiting.popleft().set_result(None)
         if self._waiting and self._timer is None and self._budget.per_second > 0:

@@ -1,0 +1,17 @@
+"""A Routera of one's own: the HTTP API of API.md, over SQLite, on this machine only."""
+
+from .errors import SandboxError
+from .fields import Field, parse_field
+from .requests import ReceivedRequest, RequestLog
+from .server import Sandbox
+from .store import Store
+
+__all__ = [
+    "Field",
+    "ReceivedRequest",
+    "RequestLog",
+    "Sandbox",
+    "SandboxError",
+    "Store",
+    "parse_field",
+]
