@@ -1,0 +1,404 @@
+"""One seed is one run: what is drawn of it, and how the callers behave."""
+
+import asyncio
+import contextlib
+import gc
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import attrs
+
+from routera_async import NewTicket, RetryPolicy, RouteraClient, RouteraError
+from routera_async.events import AttemptFinished, AttemptStarted, Event
+from routera_async.retries import RetryBudget
+
+from .faults import FAULTS, OF_THE_ACCOUNT
+from .loop import Deadlock, Endless, SimLoop
+from .network import Network, SimConnector, Weather, virtual_keep_alive
+from .server import HOST, Server
+from .world import MARKER, ROW, Result, Row, Violation, World
+
+BEHAVIOURS = ("gather", "gather", "group", "strict group", "many", "many", "one by one")
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """What is drawn of one seed; durations are virtual seconds."""
+
+    behaviour: str
+    timeout: float
+    deadline: float | None
+    max_connections: int
+    connector_limit: int
+    max_waiting: int | None
+    mint: bool
+    renews: bool
+    retry: RetryPolicy
+    mix: tuple[str, ...]
+    often: float
+    stale: float
+    keep_alive: float
+    weather: Weather
+    spread: float
+    stop_after: int | None
+    closes_at: float | None
+    cancels: int
+    impatient: float
+
+
+@attrs.frozen
+class Report:
+    """What a run came to."""
+
+    seed: int
+    digest: str
+    outcomes: Counter[str]
+    faults: dict[str, int]
+    violations: list[Violation]
+    trace: list[str] = attrs.field(repr=False)
+    plan: Plan = attrs.field(repr=False)
+
+
+def draw(rng: random.Random) -> Plan:
+    """Draw a plan: which faults there are at all, and how everything is set."""
+    timeout = rng.choice((0.4, 1.0, 5.0))
+    connections = rng.randint(1, 8)
+    return Plan(
+        behaviour=rng.choice(BEHAVIOURS),
+        timeout=timeout,
+        deadline=None if rng.random() < 0.5 else timeout * rng.uniform(0.3, 6.0),
+        max_connections=connections,
+        connector_limit=rng.choice((0, connections, connections, max(1, connections - 2))),
+        max_waiting=None if rng.random() < 0.9 else rng.randint(0, 5),
+        mint=rng.random() < 0.5,
+        renews=rng.random() < 0.5,
+        retry=_draw_retry(rng),
+        mix=_draw_mix(rng),
+        often=rng.choice((0.05, 0.3, 0.3, 0.6, 0.9)),
+        stale=rng.choice((0.0, 0.2, 0.8)),
+        keep_alive=rng.choice((0.05, 15.0)),
+        weather=_draw_weather(rng),
+        spread=rng.choice((0.0, 0.5, 5.0)),
+        stop_after=None if rng.random() < 0.8 else rng.randint(1, 10),
+        closes_at=None if rng.random() < 0.93 else rng.uniform(0.0, 5.0),
+        cancels=rng.choice((0, 0, 1, 3, 8)),
+        impatient=rng.choice((0.0, 0.0, 0.2)),
+    )
+
+
+def _draw_retry(rng: random.Random) -> RetryPolicy:
+    return RetryPolicy(
+        max_attempts=rng.choice((1, 2, 3, 5, 5)),
+        wait_initial=rng.choice((0.0, 0.05, 0.2)),
+        wait_max=rng.choice((0.5, 5.0)),
+        retry_after_max=rng.choice((0.5, 60.0)),
+        resend_unkeyed=rng.random() < 0.5,
+        budget=RetryBudget(
+            capacity=rng.choice((1.0, 3.0, 100.0)),
+            per_second=rng.choice((0.5, 1.0)),
+            per_success=rng.choice((0.0, 0.1)),
+        ),
+    )
+
+
+def _draw_mix(rng: random.Random) -> tuple[str, ...]:
+    """Draw which faults this run knows: few of them together reach deeper than all at once."""
+    accounts = rng.random() < 0.3
+    names = [name for name in FAULTS if accounts or name == "401" or name not in OF_THE_ACCOUNT]
+    return tuple(rng.sample(names, rng.choice((1, 3, 6, len(names)))))
+
+
+def _draw_weather(rng: random.Random) -> Weather:
+    begins = rng.uniform(0.0, 3.0)
+    return Weather(
+        bad=rng.choice((0.0, 0.05, 0.3)),
+        outage=(0.0, 0.0) if rng.random() < 0.8 else (begins, begins + rng.uniform(0.5, 20.0)),
+        split=rng.choice((0.0, 0.1, 0.5)),
+    )
+
+
+class Run:
+    """One seed's client, server and callers."""
+
+    def __init__(self, seed: int, rows: int, change: Callable[[Plan], Plan] | None) -> None:
+        self.loop = SimLoop(seed)
+        self.world = World(seed, self.loop)
+        self.plan = draw(self.world.stream("plan"))
+        if change is not None:
+            self.plan = change(self.plan)
+        self.net = Network(self.world, self.plan.weather)
+        self.server = Server(
+            self.net,
+            mix={name: FAULTS[name] for name in self.plan.mix},
+            often=self.plan.often,
+            stale=self.plan.stale,
+            patience=self.plan.timeout,
+            most=self.plan.max_connections,
+            renews=self.plan.renews,
+        )
+        self.fetched = 0
+        self.failed_fetches = 0
+        self._rng = self.world.stream("callers")
+        self._minted = self.server.mint()
+        self._tasks: dict[int, asyncio.Task[Any]] = {}
+        self._client: RouteraClient
+        self._draw_rows(rows)
+
+    # -- what is created -------------------------------------------------------------------------
+
+    def _draw_rows(self, count: int) -> None:
+        for number in range(count):
+            self.world.rows.append(self._row(number))
+        self.server.know(self.world.rows)
+        keys = {row.key for row in self.world.rows if row.key and self._rng.random() < 0.1}
+        for key in sorted(keys):
+            self.server.insert(external_id=key)
+
+    def _row(self, number: int) -> Row:
+        """Draw a row: its own key, perhaps another row's, or none; and perhaps one to reject."""
+        key = f"ext-{number}" if self._rng.random() < 0.6 else None
+        if key is not None and number and self._rng.random() < 0.05:
+            key = self.world.rows[-1].key
+        wrong = {"ticket_owner": "nobody"} if self._rng.random() < 0.05 else {}
+        new = NewTicket(
+            ticket_name="Lamp",
+            pipeline="default",
+            ticket_stage="new",
+            external_id=key,
+            custom={MARKER: f"r{number}"},
+            **wrong,
+        )
+        return Row(number, key, new, minted=self.plan.mint and key is None)
+
+    # -- the client ------------------------------------------------------------------------------
+
+    def _open(self, http: aiohttp.ClientSession) -> RouteraClient:
+        plan = self.plan
+        client = RouteraClient(
+            self._token if plan.renews else self._minted,
+            base_url=f"https://{HOST}",
+            retry=plan.retry,
+            timeout=plan.timeout,
+            deadline=plan.deadline,
+            max_connections=plan.max_connections,
+            max_waiting=plan.max_waiting,
+            hooks=[self._hear],
+            session=http,
+            mint_external_ids=plan.mint,
+        )
+        client._session._uniform = self.world.stream("jitter").uniform
+        return client
+
+    async def _token(self) -> str:
+        """Return a new token, or none, or once more the old one."""
+        self.fetched += 1
+        fate = self._rng.random()
+        await asyncio.sleep(self._rng.uniform(0.0, 0.2))
+        if fate < 0.05:
+            self.failed_fetches += 1
+            raise OSError("the vault is closed")
+        if fate > 0.1:
+            self._minted = self.server.mint()
+        self.world.note(ROW.get(), "fetched a token")
+        return self._minted
+
+    def _hear(self, event: Event) -> None:
+        row = ROW.get()
+        assert row is not None
+        if isinstance(event, AttemptStarted):
+            row.started.append(event)
+        elif isinstance(event, AttemptFinished):
+            row.finished.append(event)
+            self.world.note(row, f"attempt {event.number} {event.sent} {event.status} {event.error}")
+        else:
+            self.world.note(row, f"again in {event.delay:.9f}")
+
+    # -- the callers -----------------------------------------------------------------------------
+
+    async def main(self) -> None:
+        """Open a client, have the callers call, close it, and let what still runs finish."""
+        connector = SimConnector(
+            self.net, limit=self.plan.connector_limit, keepalive_timeout=self.plan.keep_alive
+        )
+        async with aiohttp.ClientSession(connector=connector) as http:
+            self._client = self._open(http)
+            closing = asyncio.create_task(self._close_early())
+            await self._behave()
+            closing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await closing
+            self._check_idle(connector)
+            await self._client.aclose()
+        await asyncio.sleep(max(0.0, self.server.horizon - self.loop.time()) + 1.0)
+
+    def _check_idle(self, connector: SimConnector) -> None:
+        """Check that nothing is held any more: no place among those in flight, no connection."""
+        for pool in self._client._session._pools.values():
+            held = pool._slots._value != min(
+                filter(None, (self.plan.max_connections, self.plan.connector_limit))
+            )
+            if held or pool._waiting or pool._calls:
+                self.world.wrong(None, "I10 leak", f"the pool is not whole: {vars(pool)}")
+        if connector._acquired or connector._waiters:
+            self.world.wrong(None, "I10 leak", f"aiohttp holds {connector._acquired}")
+
+    async def _close_early(self) -> None:
+        if self.plan.closes_at is not None:
+            await asyncio.sleep(self.plan.closes_at)
+            self.world.note(None, "aclose")
+            await self._client.aclose()
+
+    async def _behave(self) -> None:
+        if self.plan.behaviour == "many":
+            await self._as_many()
+        elif self.plan.behaviour == "one by one":
+            await self._each(self._in_turn)
+        elif self.plan.behaviour == "gather":
+            await self._each(self._gathered)
+        else:
+            await self._each(self._grouped)
+
+    async def _each(self, start: Callable[[list[Row]], Awaitable[None]]) -> None:
+        """Create each row in a task of its own, some of which are cancelled."""
+        rows = self.world.rows
+        for row in self._rng.sample(rows, min(self.plan.cancels, len(rows))):
+            self._cancel_later(row)
+        await start(rows)
+
+    async def _gathered(self, rows: list[Row]) -> None:
+        tasks = [self._start(asyncio.create_task, row) for row in rows]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _in_turn(self, rows: list[Row]) -> None:
+        for row in rows:
+            with contextlib.suppress(asyncio.CancelledError, RouteraError):
+                await self._start(asyncio.create_task, row)
+
+    async def _grouped(self, rows: list[Row]) -> None:
+        """Create the rows in a TaskGroup: in a strict one, the first error cancels all others."""
+        with contextlib.suppress(BaseExceptionGroup):
+            async with asyncio.TaskGroup() as group:
+                for row in rows:
+                    self._start(group.create_task, row)
+
+    def _start(self, create: Callable[..., asyncio.Task[None]], row: Row) -> asyncio.Task[None]:
+        self._tasks[row.number] = task = create(self._one(row))
+        return task
+
+    async def _one(self, row: Row) -> None:
+        """Create one row as a caller does, and note how that ended."""
+        ROW.set(row)
+        if self.plan.behaviour != "one by one":
+            await asyncio.sleep(self._rng.uniform(0.0, self.plan.spread))
+        elif self._rng.random() < 0.3:
+            await asyncio.sleep(self._rng.uniform(0.0, 1.0))
+        row.began = self.loop.time()
+        if self._rng.random() < self.plan.impatient:
+            row.patience = self._rng.uniform(0.0, 2 * self.plan.timeout)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(row.patience):
+                await self._create(row)
+
+    async def _create(self, row: Row) -> None:
+        try:
+            record = await self._client.tickets.create(row.new)
+        except RouteraError as error:
+            self._ended(row, Result(error.outcome, error=error, attempts=error.attempts))
+            if self.plan.behaviour == "strict group":
+                raise
+        except asyncio.CancelledError:
+            self._ended(row, Result("cancelled"))
+            raise
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is no outcome)
+            self._ended(row, Result("broken", error=error))
+        else:
+            self._ended(row, Result("created", record=record))
+
+    def _ended(self, row: Row, result: Result) -> None:
+        row.ended = self.loop.time()
+        row.results.append(result)
+        self.world.note(row, result.status)
+
+    def _cancel_later(self, row: Row) -> None:
+        """Cancel a row's task: at a virtual time, or at a step of the loop."""
+        if self._rng.random() < 0.5:
+            self.loop.call_later(self._rng.uniform(0.0, 3.0), self.cancel, row)
+        else:
+            self.loop.at_steps.setdefault(self._rng.randrange(2_000), []).append(row)
+            self.loop.at_step = self._at_step
+
+    def _at_step(self, step: int) -> None:
+        for row in self.loop.at_steps.pop(step, ()):
+            self.cancel(row)
+
+    def cancel(self, row: Row) -> None:
+        """Cancel a row's task, if it is under way."""
+        task = self._tasks.get(row.number)
+        if task is not None and task.cancel() and row.began is not None:
+            row.cancelled_at = self.loop.time()
+            self.world.note(row, "cancel")
+
+    # -- create_many -----------------------------------------------------------------------------
+
+    async def _as_many(self) -> None:
+        task = asyncio.create_task(self._consume())
+        if self.plan.cancels > 1:
+            self.loop.call_later(self._rng.uniform(0.0, 5.0), task.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    async def _consume(self) -> None:
+        rows = self.world.rows
+        source = self._slowly(rows) if self._rng.random() < 0.5 else rows
+        width = self._rng.randint(1, self.plan.max_connections)
+        outcomes = self._client.tickets.create_many(source, concurrency=width, parse=self._parse)
+        async with contextlib.aclosing(outcomes):
+            with contextlib.suppress(RouteraError):
+                async for outcome in outcomes:
+                    result = Result(
+                        outcome.status, outcome.record, outcome.error, tuple(outcome.attempts)
+                    )
+                    self._ended(outcome.given, result)
+                    if sum(len(row.results) for row in rows) == self.plan.stop_after:
+                        break
+
+    async def _slowly(self, rows: list[Row]) -> AsyncIterator[Row]:
+        for row in rows:
+            await asyncio.sleep(self._rng.uniform(0.0, 0.1))
+            yield row
+
+    def _parse(self, row: Row) -> NewTicket:
+        ROW.set(row)
+        row.began = self.loop.time()
+        return row.new
+
+
+def simulate(
+    seed: int, *, rows: int = 20, change: Callable[[Plan], Plan] | None = None
+) -> Report:
+    """Run one seed and return what it came to; `change` may alter its plan first."""
+    from .check import check  # noqa: PLC0415 (it reads a Run)
+
+    gc.disable()  # what is finalised when is part of a run: nothing, until it is over
+    run = Run(seed, rows, change)
+    try:
+        with virtual_keep_alive(run.loop):
+            run.loop.run(run.main())
+    except (Deadlock, Endless) as error:
+        run.world.wrong(None, "I6 ends", str(error))
+    finally:
+        gc.enable()
+    check(run)
+    run.server.store.close()
+    return Report(
+        seed,
+        run.world.digest(),
+        Counter(result.status for row in run.world.rows for result in row.results),
+        run.world.faults,
+        run.world.violations,
+        run.world.trace,
+        run.plan,
+    )

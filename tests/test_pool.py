@@ -1,0 +1,145 @@
+"""The queue in front of the connections."""
+
+import asyncio
+
+import aiohttp
+import pytest
+
+from routera_async._pool import Pool
+from routera_async.errors import Overloaded
+
+
+@pytest.fixture
+def make():
+    """Return a function that makes a pool which needs no socket."""
+
+    def pool(limit, /, **connector):
+        return Pool(limit, aiohttp.ClientSession(connector=aiohttp.TCPConnector(**connector)))
+
+    return pool
+
+
+async def admitted(pool, number, order):
+    """Be admitted, say so, and leave in the loop's next turn."""
+    await pool.admit(None)
+    order.append(number)
+    await asyncio.sleep(0)
+    pool.leave()
+
+
+def test_places_are_taken_in_order(virtually, make):
+    """No more than the limit are in at once, and those who wait come in as they came."""
+
+    async def main():
+        pool, order = make(2), []
+        async with pool.http:
+            await pool.admit(None)
+            await pool.admit(None)
+            waiting = [asyncio.create_task(admitted(pool, n, order)) for n in range(5)]
+            await asyncio.sleep(1)
+            assert order == []
+            pool.leave()
+            await asyncio.gather(*waiting)
+            assert order == [0, 1, 2, 3, 4]
+
+    virtually(main())
+
+
+def test_more_than_max_waiting_is_refused(virtually, make):
+    """Who would wait behind more than max_waiting others is refused at once, and takes no place."""
+
+    async def main():
+        pool = make(1)
+        async with pool.http:
+            await pool.admit(0)
+            with pytest.raises(Overloaded, match="0 calls are waiting"):
+                await pool.admit(0)
+            waiting = [asyncio.create_task(pool.admit(2)) for _ in range(2)]
+            await asyncio.sleep(0)
+            with pytest.raises(Overloaded, match="2 calls are waiting"):
+                await pool.admit(2)
+            for task in waiting:
+                pool.leave()
+                await task
+            pool.leave()
+            await pool.admit(0)
+
+    virtually(main())
+
+
+def test_who_stops_waiting_leaves_no_trace(virtually, make):
+    """A cancelled wait is no longer counted, and takes nobody's place."""
+
+    async def main():
+        pool = make(1)
+        async with pool.http:
+            await pool.admit(None)
+            impatient = asyncio.create_task(pool.admit(1))
+            await asyncio.sleep(0)
+            impatient.cancel()
+            await asyncio.gather(impatient, return_exceptions=True)
+            patient = asyncio.create_task(pool.admit(1))
+            await asyncio.sleep(0)
+            pool.leave()
+            await patient
+
+    virtually(main())
+
+
+@pytest.mark.parametrize(
+    ("connector", "width"),
+    [
+        ({"limit": 0}, 5),
+        ({"limit": 100}, 5),
+        ({"limit": 3}, 3),
+        ({"limit": 0, "limit_per_host": 2}, 2),
+        ({"limit": 3, "limit_per_host": 4}, 3),
+    ],
+)
+def test_no_wider_than_the_connections(virtually, make, connector, width):
+    """No attempt is admitted that the caller's own connector would keep waiting."""
+
+    async def main():
+        pool = make(5, **connector)
+        async with pool.http:
+            for _ in range(width):
+                await pool.admit(0)
+            with pytest.raises(Overloaded):
+                await pool.admit(0)
+
+    virtually(main())
+
+
+def test_drain_waits_for_the_last_call(virtually, make):
+    """Draining ends when the last call does."""
+
+    async def main():
+        pool = make(1)
+        async with pool.http:
+            pool.began()
+            pool.began()
+            draining = asyncio.create_task(pool.drain())
+            await asyncio.sleep(1)
+            pool.ended()
+            await asyncio.sleep(1)
+            assert not draining.done()
+            pool.ended()
+            await draining
+            assert asyncio.get_running_loop().time() == 2
+
+    virtually(main())
+
+
+def test_drain_is_bounded(virtually, make):
+    """Draining gives up after thirty seconds, and needs none when no call is under way."""
+
+    async def main():
+        pool = make(1)
+        async with pool.http:
+            await pool.drain()
+            assert asyncio.get_running_loop().time() == 0
+            pool.began()
+            await pool.drain()
+            assert asyncio.get_running_loop().time() == 30
+
+    virtually(main())

@@ -1,0 +1,288 @@
+"""The tickets' verbs, on the sandbox; the shapes of single requests, on scripted answers."""
+
+import asyncio
+import datetime as dt
+
+import attrs
+import pytest
+from aioresponses import CallbackResult
+
+from routera_async import (
+    BadRequestError,
+    ConfigurationError,
+    DuplicateError,
+    NewTicket,
+    NotFoundError,
+    Page,
+    ResponseError,
+    RouteraClient,
+    UnauthorizedError,
+    ValidationError,
+)
+from routera_async.sandbox import Sandbox
+
+PAGE = "https://api.routera.io/tickets?limit=100&offset=0"
+
+
+def named(name, **fields):
+    """Return a ticket to create."""
+    return NewTicket(ticket_name=name, pipeline="default", ticket_stage="new", **fields)
+
+
+async def collected(outcomes):
+    """Return all outcomes, in the order of their rows."""
+    return sorted([outcome async for outcome in outcomes], key=lambda outcome: outcome.row)
+
+
+async def exhaust(source, into):
+    """Append all that an async iterable gives until it ends or raises."""
+    async for item in source:
+        into.append(item)
+
+
+async def test_a_created_ticket_is_there(client, sandbox):
+    """What is created is returned, can be got by its id, and is exactly what was given."""
+    custom = {"priority": "high", "tags": ["é", None], "big": 2**70}
+    new = named("Lamp", external_id="k1", ticket_owner="jane@example.com", custom=custom)
+    ticket = await client.tickets.create(new)
+    assert await client.tickets.get(ticket.id, properties=custom) == ticket
+    for name in ("ticket_name", "pipeline", "ticket_stage", "ticket_owner", "external_id"):
+        assert getattr(ticket, name) == getattr(new, name)
+    assert ticket.custom == custom
+    assert ticket.archived is False
+    assert ticket.created_at.tzinfo is dt.UTC
+    assert sandbox.store.count("tickets") == 1
+
+
+async def test_a_mapping_is_created(client):
+    """A plain mapping is the fields themselves."""
+    fields = {"ticket_name": "Lamp", "pipeline": "p", "ticket_stage": "new", "priority": None}
+    ticket = await client.tickets.create(fields)
+    assert ticket.ticket_name == "Lamp"
+
+
+async def test_a_second_of_the_same_key_is_a_duplicate(client):
+    """An external_id that an active ticket holds is a DuplicateError, and creates nothing."""
+    await client.tickets.create(named("Lamp", external_id="k1"))
+    with pytest.raises(DuplicateError) as caught:
+        await client.tickets.create(named("Other", external_id="k1"))
+    assert caught.value.ours is False
+    assert [ticket.ticket_name async for ticket in client.tickets.list()] == ["Lamp"]
+
+
+async def test_a_rule_that_is_broken_sends_nothing(client, sandbox):
+    """What breaks a documented rule, or cannot be written, is refused before anything is sent."""
+    for bad in ({"ticket_name": "Lamp"}, named("Lamp", custom={"x": float("nan")}), None):
+        with pytest.raises(ValidationError):
+            await client.tickets.create(bad)
+    assert sandbox.request_count == 0
+
+
+async def test_an_unknown_field_is_the_servers_to_refuse():
+    """A field that the account does not have is a BadRequestError that carries its name."""
+    async with (
+        Sandbox() as strict,
+        RouteraClient(strict.token, base_url=strict.url) as client,
+    ):
+        with pytest.raises(BadRequestError, match="colour"):
+            await client.tickets.create(named("Lamp", custom={"colour": "red"}))
+
+
+async def test_an_id_that_nobody_has(client):
+    """An id without a record is a NotFoundError."""
+    with pytest.raises(NotFoundError):
+        await client.tickets.get("550e8400-e29b-41d4-a716-446655440000")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 100])
+async def test_a_list_is_all_there_is(client, sandbox, size):
+    """Every record is listed once, in pages of one size, until one is not full."""
+    names = [f"T{number}" for number in range(4)]
+    for name in names:
+        await client.tickets.create(named(name))
+    before = sandbox.request_count
+    pages = [page async for page in client.tickets.list(page_size=size).pages()]
+    assert [ticket.ticket_name for page in pages for ticket in page.records] == names
+    assert [(page.limit, page.offset) for page in pages] == [
+        (size, number * size) for number in range(len(pages))
+    ]
+    assert sandbox.request_count - before == 4 // size + 1
+    again = client.tickets.list(page_size=size)
+    for _ in range(2):
+        assert [ticket.ticket_name async for ticket in again] == names
+
+
+async def test_an_empty_list(client):
+    """A list of nothing is one empty page."""
+    assert [page async for page in client.tickets.list().pages()] == [Page((), limit=100, offset=0)]
+    assert [ticket async for ticket in client.tickets.list()] == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "query"),
+    [
+        ({}, {}),
+        ({"archived": True}, {"archived": "true"}),
+        ({"properties": ["a", "b"]}, {"properties": "a,b"}),
+        ({"properties": iter(("a",)), "archived": True}, {"properties": "a", "archived": "true"}),
+    ],
+)
+async def test_what_a_list_asks_for(wires, token, asked, query):
+    """The query of a list is the documented one, on every page."""
+    record = b'{"id":"1","created_at":"2026-05-01T10:00:00Z","updated_at":"2026-05-01T10:00:00Z"}'
+    full, short = b'{"data":[%s]}' % record, b'{"data":[]}'
+    wire = await wires.serve(wires.answer(200, full), wires.answer(200, short))
+    async with RouteraClient(token, base_url=wire.url) as client:
+        assert len([ticket async for ticket in client.tickets.list(**asked, page_size=1)]) == 1
+    for number, head in enumerate(wire.requests):
+        _, target, _ = head.decode().split(" ", 2)
+        path, _, text = target.partition("?")
+        assert path == "/tickets"
+        sent = dict(pair.split("=") for pair in text.split("&"))
+        assert sent == query | {"limit": "1", "offset": str(number)}
+    assert len(wire.requests) == 2
+
+
+@pytest.mark.parametrize("size", [0, 101, -1])
+def test_a_page_size_that_the_api_does_not_take(size):
+    """A page holds 1 to 100 records."""
+    with pytest.raises(ConfigurationError, match="1 to 100"):
+        RouteraClient("eyJ").tickets.list(page_size=size)
+
+
+@pytest.mark.parametrize("body", ["[]", "<html>", '{"data": [{"id": 5}]}', '{"data": {}}'])
+async def test_a_page_that_cannot_be_read(answers, body):
+    """A page that cannot be read is a ResponseError that knows its answer and its attempts."""
+    answers.get(PAGE, body=body)
+    async with RouteraClient("eyJ") as client:
+        with pytest.raises(ResponseError) as caught:
+            await anext(aiter(client.tickets.list()))
+    assert (caught.value.status, caught.value.body) == (200, body.encode())
+    assert [attempt.status for attempt in caught.value.attempts] == [200]
+
+
+async def test_a_long_page_is_read(wires, token):
+    """A page may be longer than one record may be."""
+    record = '{"id":"1","created_at":"2026-05-01T10:00:00Z","updated_at":"2026-05-01T10:00:00Z"'
+    note = "x" * 400_000
+    body = f'{{"data":[{",".join([record + f""","note":"{note}"}}"""] * 5)}]}}'
+    wire = await wires.serve(wires.answer(200, body.encode()))
+    async with RouteraClient(token, base_url=wire.url) as client:
+        assert [ticket.custom["note"] async for ticket in client.tickets.list()] == [note] * 5
+
+
+async def test_properties_of_a_create(wires, flat, new, token):
+    """A create can ask for custom fields in its answer."""
+    wire = await wires.serve(wires.answer(201, flat))
+    async with RouteraClient(token, base_url=wire.url) as client:
+        await client.tickets.create(new, properties=["priority"])
+        await client.tickets.create(new)
+    first, second = (head.split(b" ")[1] for head in wire.requests)
+    assert (first, second) == (b"/tickets?properties=priority", b"/tickets")
+
+
+async def test_many_are_created(client, sandbox):
+    """Each record of an input has one outcome, and the rest go on whatever one of them meets."""
+    await client.tickets.create(named("Lamp", external_id="taken"))
+    rows = [
+        named("A", external_id="k1"),
+        named("B", external_id="taken"),
+        {"ticket_name": "C"},
+        named("D", custom={"id": "x"}),
+        named("E"),
+        5,
+    ]
+    outcomes = await collected(client.tickets.create_many(rows, concurrency=2))
+    assert [(each.row, each.status, each.external_id) for each in outcomes] == [
+        (0, "created", "k1"),
+        (1, "duplicate", "taken"),
+        (2, "rejected", None),
+        (3, "rejected", None),
+        (4, "created", None),
+        (5, "rejected", None),
+    ]
+    assert [each.given for each in outcomes] == rows
+    assert [type(each.error).__name__ for each in outcomes] == [
+        "NoneType",
+        "DuplicateError",
+        "ValidationError",
+        "ValidationError",
+        "NoneType",
+        "ValidationError",
+    ]
+    assert outcomes[0].record.external_id == "k1"
+    assert [len(each.attempts) for each in outcomes] == [1, 1, 0, 0, 1, 0]
+    assert sandbox.store.count("tickets") == 3
+
+
+async def test_many_are_parsed(client):
+    """`parse` gives what is to be created of each record of the input."""
+
+    async def numbers():
+        for number in range(3):
+            yield number
+
+    outcomes = await collected(
+        client.tickets.create_many(numbers(), parse=lambda number: named(f"T{number}"))
+    )
+    assert [each.given for each in outcomes] == [0, 1, 2]
+    assert [each.record.ticket_name for each in outcomes] == ["T0", "T1", "T2"]
+
+
+async def test_a_created_record_that_cannot_be_read(wires, new, token):
+    """A record whose answer was lost is created, without a record and with the error."""
+    wire = await wires.serve(wires.answer(201, b'{"id": "550e8400"}'))
+    async with RouteraClient(token, base_url=wire.url) as client:
+        (outcome,) = await collected(client.tickets.create_many([new]))
+    assert (outcome.status, outcome.record) == ("created", None)
+    assert type(outcome.error) is ResponseError
+    assert outcome.error.id == "550e8400"
+    assert [attempt.outcome for attempt in outcome.attempts] == ["created"]
+
+
+async def test_a_fault_of_the_account_stops_all(sandbox):
+    """A token that is refused stops the import: nothing is burnt, and the error is raised."""
+    expired = sandbox.mint_token(ttl=0)
+    outcomes = []
+    async with RouteraClient(expired, base_url=sandbox.url) as client:
+        rows = (named(f"T{number}") for number in range(1000))
+        created = client.tickets.create_many(rows, concurrency=4)
+        with pytest.raises(UnauthorizedError):
+            await exhaust(created, outcomes)
+    assert {outcome.status for outcome in outcomes} == {"not_sent"}
+    assert len(outcomes) == sandbox.request_count <= 4
+
+
+@pytest.mark.parametrize(("asked", "most"), [(0, 100), (-1, 100), (101, 100), (3, 2)])
+def test_a_concurrency_that_cannot_be(asked, most):
+    """`concurrency` is 1 to max_connections."""
+    client = RouteraClient("eyJ", max_connections=most)
+    with pytest.raises(ConfigurationError, match=f"1 to {most}"):
+        client.tickets.create_many([], concurrency=asked)
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked", "width"), [({}, None, 32), ({"max_connections": 7}, None, 7), ({}, 3, 3)]
+)
+def test_how_many_are_under_way(virtually, answers, flat, new, settings, asked, width):
+    """`create_many` has 32 under way unless told, and never more than max_connections."""
+    under_way, most = 0, 0
+
+    def watch(event):
+        nonlocal under_way, most
+        under_way += 1 if type(event).__name__ == "AttemptStarted" else -1
+        most = max(most, under_way)
+
+    async def after_a_second(url, **_):
+        await asyncio.sleep(1)
+        return CallbackResult(status=201, body=flat)
+
+    answers.post("https://api.routera.io/tickets", callback=after_a_second, repeat=True)
+
+    async def main():
+        async with RouteraClient("eyJ", hooks=[watch], **settings) as client:
+            rows = [attrs.evolve(new, external_id=str(number)) for number in range(100)]
+            return await collected(client.tickets.create_many(rows, concurrency=asked))
+
+    assert len(virtually(main())) == 100
+    assert most == width
