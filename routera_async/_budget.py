@@ -9,7 +9,6 @@ from collections import deque
 
 from .retries import RetryBudget
 
-
 _ONE = 1 - 1e-9
 """A token, but for what floating point loses while it returns."""
 

@@ -5,6 +5,7 @@ import asyncio
 import aiohttp
 import pytest
 
+from routera_async import RetryBudget
 from routera_async._pool import Pool
 from routera_async.errors import Overloaded
 
@@ -14,7 +15,8 @@ def make():
     """Return a function that makes a pool which needs no socket."""
 
     def pool(limit, /, **connector):
-        return Pool(limit, aiohttp.ClientSession(connector=aiohttp.TCPConnector(**connector)))
+        http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(**connector))
+        return Pool(limit, http, RetryBudget())
 
     return pool
 

@@ -1,4 +1,4 @@
-"""Real help-desk exports, imported whole; what each must give stands in ../shared/data/README.md."""
+"""Real help-desk exports, imported whole; ../shared/data/README.md says what each must give."""
 
 import csv
 import json

@@ -167,9 +167,9 @@ class Sandbox:
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, self._host, self._port).start()
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             raise SandboxError(
-                f"cannot listen on {self._host} port {self._port}: {error.strerror or error};"
+                f"cannot listen on {self._host} port {self._port}: {getattr(error, 'strerror', error)};"
                 " choose another port, or 0 for any free one"
             ) from error
         self.url = _base_url(self._host, self._runner.addresses[0][1])
