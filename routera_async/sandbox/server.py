@@ -168,8 +168,9 @@ class Sandbox:
         try:
             await web.TCPSite(self._runner, self._host, self._port).start()
         except (OSError, OverflowError) as error:
+            why = getattr(error, "strerror", None) or error
             raise SandboxError(
-                f"cannot listen on {self._host} port {self._port}: {getattr(error, 'strerror', error)};"
+                f"cannot listen on {self._host} port {self._port}: {why};"
                 " choose another port, or 0 for any free one"
             ) from error
         self.url = _base_url(self._host, self._runner.addresses[0][1])
