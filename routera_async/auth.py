@@ -82,7 +82,7 @@ class _Renewed:
             return self._token
         if self._fetching is None or self._fetching.get_loop() is not loop:
             self._fetching = loop.create_task(self._renew())
-        failed = await asyncio.shield(self._fetching)
+        failed = await _ended(self._fetching)
         if failed is None:
             assert self._token is not None
             return self._token
@@ -110,6 +110,17 @@ class _Renewed:
         self._expires_at = now + lasts
         self._renew_at = self._expires_at - min(_RENEW_BEFORE, lasts / 10)
         return None
+
+
+async def _ended(fetching: "asyncio.Task[RouteraError | None]") -> RouteraError | None:
+    """Wait for a fetch that others may wait for too; one that was cancelled failed."""
+    try:
+        return await asyncio.shield(fetching)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if not fetching.cancelled() or (task and task.cancelling()):
+            raise  # it is this caller who is cancelled
+    return NotSentError("no token could be had (cancelled)")
 
 
 class TokenProvider(_Renewed):
@@ -146,6 +157,10 @@ class ClientCredentials:
         """Return a source of tokens that asks the token route through `post`."""
         return _Granted(self, post)
 
+    def hide(self, body: bytes) -> bytes:
+        """Return an answer without the secret that it may quote."""
+        return body.replace(self._secret.encode(), b"[secret]")
+
     def form(self) -> tuple[dict[str, str], dict[str, str]]:
         """Return the form and the headers of a request for a token."""
         form = {"grant_type": "client_credentials"}
@@ -165,6 +180,7 @@ class _Granted(_Renewed):
 
     async def _fetch(self) -> tuple[str, float]:
         status, body = await self._post(*self._credentials.form())
+        body = self._credentials.hide(body)
         granted = _grant(status, body)
         del body  # no traceback with locals shows it
         if isinstance(granted, RouteraError):

@@ -9,6 +9,7 @@ import aioresponses.core
 import attrs
 import pytest
 from aiohttp import ClientResponse
+from hypothesis import settings
 
 from routera_async import NewTicket, RetryPolicy, RouteraClient
 from routera_async.sandbox import Sandbox
@@ -34,6 +35,9 @@ class AnswerOf314(ClientResponse):
 
 
 aioresponses.core.ClientResponse = AnswerOf314
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no fault
+settings.load_profile("untimed")
 
 
 @pytest.fixture

@@ -101,7 +101,8 @@ def _gateway_gave_up(x: Exchange) -> None:
 def _limited_until(x: Exchange) -> None:
     """Answer 429 with a date, told by the server's own clock."""
     now = EPOCH + x.server.world.loop.time()
-    dates = f"Date: {formatdate(now, usegmt=True)}", f"Retry-After: {formatdate(now + 3, usegmt=True)}"
+    told = (("Date", now), ("Retry-After", now + 3))
+    dates = [f"{name}: {formatdate(at, usegmt=True)}" for name, at in told]
     x.reply(429, ERROR, *dates)
 
 
