@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from itertools import islice
@@ -203,10 +204,15 @@ class Import:
     def report(self) -> int:
         """Print what became of the rows, and return the exit status."""
         summary, options = self.watch.summary, self._options
-        if options.json:
-            print(json.dumps(summary.as_dict()))  # noqa: T201
-        else:
-            print_summary(Console(highlight=False), summary, dry_run=options.dry_run)
+        try:
+            if options.json:
+                print(json.dumps(summary.as_dict()), flush=True)  # noqa: T201
+            else:
+                print_summary(Console(highlight=False), summary, dry_run=options.dry_run)
+        except OSError as error:  # a full disk, a closed pipe: what was imported stays imported
+            sys.stdout = None
+            self.note(f"the summary could not be written: {error.strerror}; it is")
+            self.note(json.dumps(summary.as_dict()))
         print_notes(self.note, summary, self._reasons, database=options.sandbox_db)
         unread = self.watch.total - summary.read
         if self._fault is not None:

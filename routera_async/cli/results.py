@@ -32,9 +32,13 @@ class Reasons:
     def most_frequent(self) -> list[str]:
         """Return the three most frequent, one line of text each."""
         return [
-            f"{count:,} times {reason} (first on line {self._lines[reason]:,})"
+            f"{_rows(count)}: {reason} (the first on line {self._lines[reason]:,})"
             for reason, count in self._counts.most_common(_SHOWN)
         ]
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"
 
 
 def print_summary(console: Console, summary: Summary, *, dry_run: bool) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +51,22 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "cyclopts", None)
     assert command.main() == 2
     assert "pip install 'routera-async[cli]'" in capsys.readouterr().err
+
+
+def test_a_full_disk_loses_no_summary(tmp_path):
+    """When standard output cannot be written, the summary goes to standard error."""
+    path = tmp_path / "one.csv"
+    path.write_text("ticket_name,pipeline,ticket_stage,external_id\nA,p,new,1\n")
+    program = [sys.executable, "-m", "routera_async", "import", str(path), "--sandbox"]
+    for options in ([], ["--json"]):
+        with Path("/dev/full").open("w") as full:
+            ended = subprocess.run(
+                [*program, *options], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            )
+        assert ended.returncode == 0
+        assert "No space left" in ended.stderr
+        assert '"created": 1' in ended.stderr
+        assert "Traceback" not in ended.stderr
 
 
 def test_a_reader_that_goes_away_is_no_traceback():
