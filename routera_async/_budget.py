@@ -42,9 +42,9 @@ class Bucket:
         try:
             await granted
         except asyncio.CancelledError:
-            if granted.done() and not granted.cancelled():
+            if not granted.cancelled():
                 self.give(1.0)  # granted in the very moment of the cancellation
-            else:
+            elif granted in self._waiting:
                 self._waiting.remove(granted)
             raise
 
@@ -67,8 +67,10 @@ class Bucket:
 
     def _grant(self) -> None:
         while self._waiting and self._tokens >= _ONE:
-            self._tokens -= 1
-            self._waiting.popleft().set_result(None)
+            granted = self._waiting.popleft()
+            if not granted.cancelled():  # whoever waited has been cancelled, and is yet to see it
+                self._tokens -= 1
+                granted.set_result(None)
         if self._waiting and self._timer is None and self._budget.per_second > 0:
             wait = (1 - self._tokens) / self._budget.per_second
             self._timer = self._loop.call_later(wait, self._due)

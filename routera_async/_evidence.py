@@ -21,6 +21,9 @@ from .errors import (
     one_line,
 )
 
+CANCELLED = "cancelled"
+"""What an attempt met that was cut off, by its caller or by the deadline."""
+
 
 @attrs.define(kw_only=True)
 class Call:
@@ -34,6 +37,8 @@ class Call:
     started: float
     deadline: float | None
     refreshed: bool = False
+    cut_off: RouteraError | None = None
+    """What an attempt proves that was cancelled after its status line had come."""
     attempts: list[Attempt] = attrs.field(factory=list)
 
     def __str__(self) -> str:
@@ -43,6 +48,8 @@ class Call:
         self, evidence: "Evidence", verdict: RouteraError | None, began: float, elapsed: float
     ) -> None:
         """Write down what one attempt met."""
+        if evidence.error == CANCELLED and evidence.status is not None:
+            self.cut_off = verdict
         self.attempts.append(
             Attempt(
                 number=len(self.attempts) + 1,

@@ -28,7 +28,7 @@ from aiohttp import ClientSession
 from tenacity import RetryCallState
 from yarl import URL
 
-from ._evidence import Call, Evidence, read_bounded
+from ._evidence import CANCELLED, Call, Evidence, read_bounded
 from ._pool import NO_TIMEOUT, Pool
 from ._version import __version__
 from .auth import Auth, ClientCredentials, Secret, checked_token
@@ -178,7 +178,9 @@ class Session:
             async with asyncio.timeout_at(call.deadline):
                 result = await self._until_decided(call, pool)
         except TimeoutError:
-            result = NotSentError(f"{call}: the deadline of {self._deadline} s passed before")
+            result = call.cut_off or NotSentError(
+                f"{call}: the deadline of {self._deadline} s passed before"
+            )
         finally:
             pool.ended()
         elapsed = pool.loop.time() - started
@@ -324,7 +326,7 @@ class Session:
                 )
                 await evidence.take(response, call.limit)
         except asyncio.CancelledError:
-            evidence.error = "cancelled"
+            evidence.error = CANCELLED
             raise
         except Exception as error:  # noqa: BLE001 (the evidence decides, never the type)
             evidence.failed(error)

@@ -144,11 +144,11 @@ class ClientCredentials:
 
     def __init__(self, client_id: str, client_secret: str, *, basic: bool = False) -> None:
         client_secret = Secret(client_secret)
-        if not client_id or not client_secret:
-            raise ConfigurationError("client_id and client_secret must not be empty")
         self.client_id = client_id
         self._secret = client_secret
         self._basic = basic
+        if not client_id or not client_secret:
+            raise ConfigurationError("client_id and client_secret must not be empty")
 
     def __repr__(self) -> str:
         return f"ClientCredentials({self.client_id!r}, …)"
@@ -158,16 +158,21 @@ class ClientCredentials:
         return _Granted(self, post)
 
     def hide(self, body: bytes) -> bytes:
-        """Return an answer without the secret that it may quote."""
-        return body.replace(self._secret.encode(), b"[secret]")
+        """Return an answer without the secret that it may quote, in whatever form it was sent."""
+        for sent in (self._secret, quote_plus(self._secret), self._pair()):
+            body = body.replace(sent.encode(), b"[secret]")
+        return body
 
     def form(self) -> tuple[dict[str, str], dict[str, str]]:
         """Return the form and the headers of a request for a token."""
         form = {"grant_type": "client_credentials"}
         if not self._basic:
             return form | {"client_id": self.client_id, "client_secret": self._secret}, {}
+        return form, {"Authorization": Secret(f"Basic {self._pair()}")}
+
+    def _pair(self) -> str:
         pair = f"{quote_plus(self.client_id)}:{quote_plus(self._secret)}"  # RFC 6749 2.3.1
-        return form, {"Authorization": Secret(f"Basic {b64encode(pair.encode()).decode()}")}
+        return b64encode(pair.encode()).decode()
 
 
 class _Granted(_Renewed):
@@ -180,8 +185,7 @@ class _Granted(_Renewed):
 
     async def _fetch(self) -> tuple[str, float]:
         status, body = await self._post(*self._credentials.form())
-        body = self._credentials.hide(body)
-        granted = _grant(status, body)
+        granted = _grant(status, body if status == 200 else self._credentials.hide(body))  # noqa: PLR2004
         del body  # no traceback with locals shows it
         if isinstance(granted, RouteraError):
             raise granted

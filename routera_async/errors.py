@@ -35,7 +35,11 @@ BODY_KEPT = 65_536
 _MESSAGE_KEPT = 500
 """Characters of the server's message that are shown."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_CONTROL = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u2028\u2029"  # control characters and line ends
+    r"\u202a-\u202e\u2066-\u2069"  # what turns the rest of a line around
+    r"\ud800-\udfff]+"  # a header's byte that is no text, which no terminal takes
+)
 
 E = TypeVar("E", bound="RouteraError")
 

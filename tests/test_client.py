@@ -203,6 +203,16 @@ async def test_an_argument_goes_before_the_environment(wires, flat, new, monkeyp
     assert len(wire.requests) == 1
 
 
+async def test_credentials_from_the_environment(sandbox, unkeyed):
+    """from_env takes an API client's credentials when there is no token."""
+    environ = {"ROUTERA_CLIENT_ID": sandbox.client_id, "ROUTERA_BASE_URL": sandbox.url}
+    with pytest.raises(ConfigurationError, match="ROUTERA_CLIENT_SECRET"):
+        RouteraClient.from_env(environ)
+    environ["ROUTERA_CLIENT_SECRET"] = sandbox.client_secret
+    async with RouteraClient.from_env(environ) as client:
+        await client.tickets.create(unkeyed)
+
+
 @pytest.mark.parametrize("environ", [{}, {"ROUTERA_TOKEN": ""}, {"ROUTERA_TOKEN": " \n"}])
 def test_no_token_in_the_environment(environ):
     """Without a token from_env says which variable to set."""

@@ -266,6 +266,20 @@ async def test_a_status_decides_though_its_body_is_lost(connect, wires, new, end
     assert len(wire.requests) == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "kind"), [(201, ResponseError), (409, DuplicateError), (400, BadRequestError)]
+)
+async def test_a_status_decides_though_the_deadline_cuts_its_body_off(
+    connect, wires, new, status, kind
+):
+    """When the status line has come, the deadline's end makes nothing not sent of it."""
+    wire = await wires.serve((wires.answer(status, b'{"mess', length=99), "hang"))
+    error = await failure(connect(wire.url, deadline=0.1), lambda tickets: tickets.create(new))
+    assert type(error) is kind
+    assert error.outcome == kind.outcome
+    assert len(wire.requests) == 1
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirects_are_not_followed(connect, wires, flat, new, status):
     """A redirect is a wrong setting: neither the body nor the token goes anywhere else."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import uuid
 
 import attrs
 import pytest
@@ -13,8 +14,10 @@ from routera_async import (
     DuplicateError,
     NewTicket,
     NotFoundError,
+    OutcomeUnknown,
     Page,
     ResponseError,
+    RetryPolicy,
     RouteraClient,
     UnauthorizedError,
     ValidationError,
@@ -179,6 +182,42 @@ async def test_properties_of_a_create(wires, flat, new, token):
         await client.tickets.create(new)
     first, second = (head.split(b" ")[1] for head in wire.requests)
     assert (first, second) == (b"/tickets?properties=priority", b"/tickets")
+
+
+async def test_a_minted_key(sandbox):
+    """With mint_external_ids a create without a key gets one, and a key that was given stays."""
+    async with RouteraClient(sandbox.token, base_url=sandbox.url, mint_external_ids=True) as client:
+        first, second = [await client.tickets.create(named("Lamp")) for _ in range(2)]
+        kept = await client.tickets.create(named("Lamp", external_id="k1"))
+    assert uuid.UUID(first.external_id).version == 4
+    assert first.external_id != second.external_id
+    assert kept.external_id == "k1"
+
+
+@pytest.mark.parametrize("mint", [True, False])
+async def test_a_minted_key_makes_a_create_repeatable(wires, flat, unkeyed, token, mint):
+    """A create with a minted key is sent again after a lost answer, with the same key."""
+    wire = await wires.serve(wires.CLOSE, wires.answer(201, flat))
+    settings = {"retry": RetryPolicy(wait_initial=0), "mint_external_ids": mint}
+    async with RouteraClient(token, base_url=wire.url, **settings) as client:
+        if mint:
+            await client.tickets.create(unkeyed)
+            assert wire.bodies[0] == wire.bodies[1]
+        else:
+            with pytest.raises(OutcomeUnknown):
+                await client.tickets.create(unkeyed)
+    assert len(wire.requests) == 1 + mint
+
+
+@pytest.mark.parametrize(("lost", "outcome"), [(True, "created"), (False, "duplicate")])
+async def test_a_duplicate_of_a_minted_key_is_ours(wires, unkeyed, token, lost, outcome):
+    """A 409 on a key that was minted here, after a lost answer, proves that we created it."""
+    wire = await wires.serve(*([wires.CLOSE] if lost else []), wires.answer(409, b"{}"))
+    settings = {"retry": RetryPolicy(wait_initial=0), "mint_external_ids": True}
+    async with RouteraClient(token, base_url=wire.url, **settings) as client:
+        (each,) = await collected(client.tickets.create_many([unkeyed]))
+    assert (each.status, each.error.outcome, each.error.ours) == (outcome, outcome, lost)
+    assert each.record is None
 
 
 async def test_many_are_created(client, sandbox):

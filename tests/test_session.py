@@ -179,7 +179,8 @@ def test_an_attempts_time_is_its_own(virtually, answers, flat, new):
     answers.post(TICKETS, callback=after(0.9, body=flat), repeat=True)
 
     async def main():
-        async with RouteraClient("eyJ", max_connections=2, timeout=1.0) as client:
+        once = RetryPolicy(max_attempts=1)
+        async with RouteraClient("eyJ", max_connections=2, timeout=1.0, retry=once) as client:
             return await asyncio.gather(*(client.tickets.create(new) for _ in range(20)))
 
     assert len(virtually(main())) == 20
@@ -347,6 +348,20 @@ def test_a_provider_that_fails(virtually, answers, flat, new):
     assert (type(error), error.attempts) == (NotSentError, ())
     assert str(error) == "no token could be had (ValueError)"
     assert error.__cause__ is error.__context__ is None
+
+
+def test_an_auth_that_fails(virtually, answers, new):
+    """An Auth of the caller's own may raise anything: nothing is sent, nor its words shown."""
+
+    class Own:
+        async def token(self, **_):
+            raise ValueError("secret=canary")
+
+    error, _ = create(virtually, new, auth=Own())
+    assert type(error) is NotSentError
+    assert str(error) == "no token could be had (ValueError)"
+    assert error.__cause__ is error.__context__ is None
+    assert not answers.requests
 
 
 @pytest.mark.parametrize("bad", ["Bearer canary", "canary\r\nX-Evil: 1", "", None])

@@ -70,6 +70,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._most_steps = most_steps
         self.steps = 0
         self.at_step: Callable[[int], None] | None = None
+        self.at_steps: dict[int, list[Any]] = {}
         self.complaints: list[str] = []
         self.set_exception_handler(self._complain)
         self.set_task_factory(_task)

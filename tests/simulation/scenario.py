@@ -141,6 +141,8 @@ class Run:
         )
         self.fetched = 0
         self.failed_fetches = 0
+        self._fetching = False
+        self._held: str | None = None
         self._rng = self.world.stream("callers")
         self._minted = self.server.mint()
         self._tasks: dict[int, asyncio.Task[Any]] = {}
@@ -194,16 +196,27 @@ class Run:
 
     async def _token(self) -> str:
         """Return a new token, or none, or once more the old one."""
+        self._check_fetch()
         self.fetched += 1
         fate = self._rng.random()
         await asyncio.sleep(self._rng.uniform(0.0, 0.2))
+        self._fetching = False
         if fate < 0.05:
             self.failed_fetches += 1
             raise OSError("the vault is closed")
         if fate > 0.1:
             self._minted = self.server.mint()
         self.world.note(ROW.get(), "fetched a token")
+        self._held = self._minted
         return self._minted
+
+    def _check_fetch(self) -> None:
+        """Check I13: one fetch at a time, and only when the token in hand was refused."""
+        if self._fetching:
+            self.world.wrong(ROW.get(), "I13 stampede", "two fetches of a token at a time")
+        if self._held is not None and self._held not in self.server.revoked:
+            self.world.wrong(ROW.get(), "I13 needless", "the token in hand was not refused")
+        self._fetching = True
 
     def _hear(self, event: Event) -> None:
         row = ROW.get()
@@ -212,7 +225,8 @@ class Run:
             row.started.append(event)
         elif isinstance(event, AttemptFinished):
             row.finished.append(event)
-            self.world.note(row, f"attempt {event.number} {event.sent} {event.status} {event.error}")
+            told = f"{event.number} {event.sent} {event.status} {event.error}"
+            self.world.note(row, f"attempt {told}")
         else:
             self.world.note(row, f"again in {event.delay:.9f}")
 
@@ -376,9 +390,7 @@ class Run:
         return row.new
 
 
-def simulate(
-    seed: int, *, rows: int = 20, change: Callable[[Plan], Plan] | None = None
-) -> Report:
+def simulate(seed: int, *, rows: int = 20, change: Callable[[Plan], Plan] | None = None) -> Report:
     """Run one seed and return what it came to; `change` may alter its plan first."""
     from .check import check  # noqa: PLC0415 (it reads a Run)
 

@@ -81,6 +81,7 @@ class Exchange:
         self.server = server
         self.request = request
         self.rng = server.rng
+        self.patience = server.patience
         self.seen = seen
         self._peer = peer
 

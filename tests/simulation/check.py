@@ -1,0 +1,158 @@
+"""The oracle: what must hold after any run, by what the store really holds.
+
+I1   at most one record of a keyed row
+I2   created: there is exactly one, and it is the one that was read back (for a row without a
+     key, one more for each repeat that the policy allows after a 5xx)
+I3   rejected, not sent: there is none, ever
+I4   duplicate: none of ours unless `.ours`; and then somebody's record holds the key
+I5   unknown: only when an attempt is unknown, and one that may have left
+I6   every call ends in one outcome, or as cancelled; in time, if it has a deadline
+I7   the hook hears of every attempt, and of each that reached the server that it was sent
+I8   no more attempts than the policy allows; none after an answer that decides; and none of a
+     row without a key after a lost answer
+I9   nothing of ours arrives at another origin (seen by `server._Trap`)
+I10  nothing is left: no task, no connection, no complaint
+I11  no more under way than the pool is wide (seen by `server.Server`)
+I12  with time and a token, every call is tried
+I13  one fetch of a token at a time, and only for one that was refused (seen by `scenario.Run`)
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from routera_async import DuplicateError, NotSentError
+
+from .scenario import Run
+from .world import MARKER, Result, Row
+
+_NOW = 1e-6
+"""Virtual seconds that are no time at all."""
+
+_AGAIN = {429, 500, 502, 503, 504, 401}
+"""Answers after which a call may be sent again, key or not."""
+
+_TRANSIENT = {500, 502, 503, 504}
+
+
+def check(run: Run) -> None:
+    """Note every violation of a run in its world."""
+    found = defaultdict(list)
+    for record in run.server.store.records():
+        found[record.get(MARKER)].append(record)
+    for row in run.world.rows:
+        for invariant, detail in _of_row(run, row, found[f"r{row.number}"]):
+            run.world.wrong(row, invariant, detail)
+    for complaint in run.loop.complaints:
+        run.world.wrong(None, "I10 left", complaint)
+    if run.net.wires:
+        run.world.wrong(None, "I10 left", f"{len(run.net.wires)} connections are open")
+
+
+def _of_row(run: Run, row: Row, records: list[Any]) -> Iterator[tuple[str, str]]:
+    if row.keyed and len(records) > 1:
+        yield "I1 once", f"{len(records)} records"
+    yield from _ends(run, row)
+    yield from _heard(row)
+    yield from _sends(run, row)
+    for result in row.results:
+        yield from _proven(run, row, result, records)
+
+
+def _proven(run: Run, row: Row, result: Result, records: list[Any]) -> Iterator[tuple[str, str]]:
+    """Hold an outcome against the store."""
+    match result.status:
+        case "created":
+            yield from _created(run, row, result, records)
+        case "rejected" | "not_sent":
+            if records:
+                yield "I3 none", f"{result.status}, and there are {len(records)}: {result.error!r}"
+            yield from _tried(run, row, result)
+        case "duplicate":
+            yield from _duplicate(run, row, result, records)
+        case "unknown":
+            yield from _unknown(result)
+        case "broken":
+            yield "I6 typed", f"{result.error!r}"
+
+
+def _tried(run: Run, row: Row, result: Result) -> Iterator[tuple[str, str]]:
+    """Nobody gives up in the queue before the deadline, unless there was no token."""
+    if type(result.error) is not NotSentError or result.attempts or run.failed_fetches:
+        return
+    took = (row.ended or 0.0) - (row.began or 0.0)
+    if run.plan.deadline is None or took < run.plan.deadline - _NOW:
+        yield "I12 tried", f"never tried: {result.error!r}"
+
+
+def _created(run: Run, row: Row, result: Result, records: list[Any]) -> Iterator[tuple[str, str]]:
+    repeats = sum(event.status in _TRANSIENT for event in row.finished)
+    most = 1 if row.keyed or not run.plan.retry.resend_unkeyed else 1 + repeats
+    if not 1 <= len(records) <= most:
+        yield "I2 one", f"created, and there are {len(records)} records: {result.error!r}"
+    if result.record is not None and result.record.id not in {each["id"] for each in records}:
+        yield "I2 ours", f"{result.record.id} is none of {records}"
+
+
+def _duplicate(run: Run, row: Row, result: Result, records: list[Any]) -> Iterator[tuple[str, str]]:
+    ours = isinstance(result.error, DuplicateError) and result.error.ours
+    if records and (not ours or run.plan.behaviour == "many"):
+        yield "I4 theirs", f"told as a duplicate, and it is ours: {records}"
+    if row.key is not None and run.server.store.find(row.key) is None:
+        yield "I4 held", f"nobody holds {row.key}"
+
+
+def _unknown(result: Result) -> Iterator[tuple[str, str]]:
+    attempts = result.attempts or ()
+    if not any(each.outcome == "unknown" for each in attempts):
+        yield "I5 doubt", f"unknown, and no attempt is: {attempts}"
+    if not any(each.sent for each in attempts):
+        yield "I5 left", f"unknown, and no attempt has left: {attempts}"
+
+
+def _ends(run: Run, row: Row) -> Iterator[tuple[str, str]]:
+    """Hold a call to one end, and to its time."""
+    cut_off = run.plan.behaviour == "many" and (run.plan.stop_after or run.plan.cancels > 1)
+    if row.began is None or (cut_off and not row.results):
+        return
+    if len(row.results) != 1 or row.ended is None:
+        yield "I6 ends", f"{len(row.results)} outcomes"
+        return
+    took, cancelled = row.ended - row.began, row.results[0].status == "cancelled"
+    bounds = [each for each in (run.plan.deadline, row.patience) if each is not None]
+    if bounds and took > min(bounds) + _NOW:
+        yield "I6 in time", f"took {took} of {bounds}"
+    if row.cancelled_at is not None and row.ended > row.cancelled_at + _NOW:
+        yield "I6 cancelled", f"ended {row.ended - row.cancelled_at} s after it was cancelled"
+    by_sibling = run.plan.behaviour == "strict group"
+    if cancelled and row.cancelled_at is None and row.patience is None and not by_sibling:
+        yield "I6 cancelled", "nobody did"
+
+
+def _heard(row: Row) -> Iterator[tuple[str, str]]:
+    if len(row.started) != len(row.finished):
+        yield "I7 heard", f"{len(row.started)} attempts began, {len(row.finished)} ended"
+    sent = sum(event.sent for event in row.finished)
+    if len(row.seen) > sent:
+        yield "I7 sent", f"{len(row.seen)} requests arrived, {sent} were told as sent"
+    for result in row.results:
+        if result.attempts is not None and len(result.attempts) != len(row.finished):
+            yield "I7 told", f"{len(row.finished)} attempts, {len(result.attempts)} told"
+
+
+def _sends(run: Run, row: Row) -> Iterator[tuple[str, str]]:
+    most = run.plan.retry.max_attempts + any(event.status == 401 for event in row.finished)
+    if max(len(row.seen), len(row.finished)) > most:
+        yield "I8 most", f"{len(row.finished)} attempts, {len(row.seen)} seen, at most {most}"
+    for event in row.finished[:-1]:
+        if event.status is not None and event.status not in _AGAIN:
+            yield "I8 decided", f"sent again after {event.status}"
+        lost = event.sent and event.status is None
+        refused = event.status in _TRANSIENT and not run.plan.retry.resend_unkeyed
+        if not row.keyed and (lost or refused):
+            yield "I8 unkeyed", f"sent again without a key after {event}"
+    last = row.finished[-1].status if row.finished else None
+    for result in row.results:
+        whole = result.status != "cancelled" and len(row.finished) == len(result.attempts or ())
+        if last and 200 <= last < 300 and result.status != "created" and whole:
+            yield "I2 status", f"{last} on the wire, told as {result.status}"
