@@ -1,10 +1,12 @@
 """What one attempt of a call saw, and what all of them together prove."""
 
+import re
 from datetime import UTC, datetime
 
 import attrs
-from aiohttp import ClientConnectorError, ClientResponse, Payload
+from aiohttp import ClientConnectorError, ClientResponse, Payload, ServerDisconnectedError
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from .errors import (
@@ -20,6 +22,21 @@ from .errors import (
     from_response,
     one_line,
 )
+
+_FIRST_FINAL = 200
+"""Statuses below it are no answer yet (RFC 9110 15.2), or no HTTP at all."""
+
+_REDIRECTED = 300
+"""Statuses below it are successes."""
+
+_REFUSAL = 2 * BODY_KEPT
+"""Bytes read of an answer without success, after decompression."""
+
+_TELLING = 8
+"""Characters of a token that are told from chance."""
+
+_QUOTE = re.compile(r":?\s+(bytearray\()?b?['\"].*", re.DOTALL)
+"""What aiohttp quotes of a malformed answer, cut anywhere: even through an echoed token."""
 
 CANCELLED = "cancelled"
 """What an attempt met that was cut off, by its caller or by the deadline."""
@@ -82,20 +99,49 @@ class Call:
         return error
 
 
-async def read_bounded(response: ClientResponse, into: bytearray, limit: int) -> None:
-    """Read an answer's body, decompressed, up to `limit` bytes; raises whatever its reading does.
+class AnswerBody:
+    """An answer's body, read up to `limit` bytes after decompression.
 
-    A connection whose answer was not read to its end is closed, never used again.
+    It is kept as it came, for a buffer that grows is held twice. No `repr` and no local of `read`
+    shows any of it.
     """
-    try:
-        while chunk := await response.content.readany():
-            into += chunk
-            if len(into) > limit:
-                raise ValueError(f"longer than {limit} bytes")  # noqa: TRY301 (one way out)
-    except BaseException:
-        response.close()
-        raise
-    response.release()
+
+    def __init__(self, response: ClientResponse, limit: int) -> None:
+        self._response = response
+        self._limit = limit
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    async def read(self) -> None:
+        """Read it to its end; raises what reading does, and ValueError when it is too long.
+
+        A connection whose answer was not read to its end is closed, never used again.
+        """
+        try:
+            while self._keep(await self._response.content.readany()):
+                pass
+        except BaseException:
+            self._response.close()
+            raise
+        self._response.release()
+
+    def whole(self) -> bytes:
+        """Return all that was read."""
+        return b"".join(self._pieces)
+
+    def start(self, length: int) -> bytes:
+        """Return the first bytes of what was read."""
+        start = bytearray()
+        for piece in self._pieces:
+            start += piece[: length - len(start)]
+        return bytes(start)
+
+    def _keep(self, piece: bytes) -> bool:
+        self._pieces.append(piece)
+        self._size += len(piece)
+        if self._size > self._limit:
+            raise ValueError(f"longer than {self._limit} bytes")
+        return bool(piece)
 
 
 class _WitnessedBody(Payload):
@@ -139,11 +185,11 @@ class Evidence:
     def __init__(self, call: Call, token: str) -> None:
         self.body = None if call.body is None else _WitnessedBody(call.body)
         self.status: int | None = None
-        self.data = bytearray()
         self.error: str | None = None
         self._call = call
         self._token = token
         self._headers: dict[str, str] = {}
+        self._answer: AnswerBody | None = None
         self._connected = True
 
     @property
@@ -153,16 +199,29 @@ class Evidence:
             return True
         return self.body.begun if self.body else self._connected
 
-    async def take(self, response: ClientResponse, limit: int) -> None:
-        """Read an answer up to `limit` bytes; raises whatever its reading does."""
+    def met(self, response: ClientResponse) -> None:
+        """Take note of an answer's head; the body of what is none is not read."""
         self.status = response.status
         self._headers = dict(response.headers)
-        await read_bounded(response, self.data, limit)
+        if self.status < _FIRST_FINAL:
+            response.close()
+        else:
+            success = self.status < _REDIRECTED
+            self._answer = AnswerBody(response, self._call.limit if success else _REFUSAL)
+
+    async def read(self) -> None:
+        """Read the answer's body; raises whatever its reading does."""
+        if self._answer is not None:
+            await self._answer.read()
+
+    def data(self) -> bytes:
+        """Return what was read of the answer's body."""
+        return self._answer.whole() if self._answer else b""
 
     def failed(self, error: Exception) -> None:
         """Take note of an exception, without anything secret that it may quote."""
         self._connected = not isinstance(error, ClientConnectorError)  # raised by connecting alone
-        detail = "" if isinstance(error, TimeoutError) else one_line(self._clean(str(error)), 200)
+        detail = one_line(self._clean(_said(error)), 200)
         self.error = f"{type(error).__name__}: {detail}" if detail else type(error).__name__
 
     def verdict(self) -> RouteraError | None:
@@ -171,7 +230,9 @@ class Evidence:
             if not self.sent:
                 return NotSentError(f"{self._call} could not be sent: {self.error}")
             return OutcomeUnknown(f"{self._call} was sent, and no answer came: {self.error}")
-        if 200 <= self.status < 300:  # noqa: PLR2004
+        if self.status < _FIRST_FINAL:
+            return OutcomeUnknown(f"{self._call} was answered with {self.status}: nothing decided")
+        if self.status < _REDIRECTED:
             if self.error is None:
                 return None
             lost = ResponseError(f"{self._call} succeeded, and its answer was lost: {self.error}")
@@ -179,15 +240,33 @@ class Evidence:
             return lost
         headers = {name: self._clean(value) for name, value in self._headers.items()}
         return from_response(
-            self.status, headers, self._shown(len(self.data)), now=lambda: datetime.now(UTC)
+            self.status, headers, self._hidden(self.data()), now=lambda: datetime.now(UTC)
         )
 
     def excerpt(self) -> bytes:
         """Return what an error may show of the answer: its first 64 KiB, without the token."""
-        return self._shown(BODY_KEPT + len(self._token))[:BODY_KEPT]
+        if self._answer is None:
+            return b""
+        return self._hidden(self._answer.start(BODY_KEPT + len(self._token)))[:BODY_KEPT]
 
-    def _shown(self, length: int) -> bytes:
-        return bytes(self.data[:length]).replace(self._token.encode(), b"[token]")
+    def _hidden(self, body: bytes) -> bytes:
+        """Return an answer without the token that it may quote, or begin to quote at its end."""
+        token = self._token.encode()
+        body = body.replace(token, b"[token]")
+        cut = body.find(token[:_TELLING], max(0, len(body) - len(token)))
+        if cut >= 0 and token.startswith(body[cut:]):
+            return body[:cut] + b"[token]"
+        return body
 
     def _clean(self, text: str) -> str:
         return text.replace(self._token, "[token]")
+
+
+def _said(error: Exception) -> str:
+    """Return what an exception says, but for its quotations of the answer."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    if isinstance(cause, HttpProcessingError):
+        return _QUOTE.sub("", cause.message)
+    return "" if isinstance(error, TimeoutError | ServerDisconnectedError) else str(error)

@@ -2,8 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from weakref import WeakSet
 
-from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from aiohttp import ClientRequest, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 
 from ._budget import Bucket
 from .errors import Overloaded
@@ -96,9 +100,37 @@ class Pool:
         await self._end.aclose()
 
 
+class _Connector(TCPConnector):
+    """Hands out no connection again on which something came while it was idle.
+
+    aiohttp would take that for the answer to the next request: a late 400, and a create that is
+    done is told as rejected.
+    """
+
+    def __init__(self, *, limit: int) -> None:
+        super().__init__(limit=limit, keepalive_timeout=_KEEP_ALIVE)
+        self._used = WeakSet[ResponseHandler]()
+
+    async def connect(
+        self,
+        req: ClientRequest,
+        traces: list[Trace],
+        timeout: ClientTimeout,  # noqa: ASYNC109 (aiohttp's signature)
+    ) -> Connection:
+        """Return a connection that is new or clean."""
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol = connection.protocol
+            assert protocol is not None
+            if protocol not in self._used or not protocol.should_close:
+                self._used.add(protocol)
+                return connection
+            connection.close()
+
+
 def _http(limit: int) -> ClientSession:
     return ClientSession(
-        connector=TCPConnector(limit=limit, keepalive_timeout=_KEEP_ALIVE),
+        connector=_Connector(limit=limit),
         cookie_jar=DummyCookieJar(),
         timeout=NO_TIMEOUT,
     )

@@ -28,7 +28,7 @@ from aiohttp import ClientSession
 from tenacity import RetryCallState
 from yarl import URL
 
-from ._evidence import CANCELLED, Call, Evidence, read_bounded
+from ._evidence import CANCELLED, AnswerBody, Call, Evidence
 from ._pool import NO_TIMEOUT, Pool
 from ._version import __version__
 from .auth import Auth, ClientCredentials, Secret, checked_token
@@ -189,7 +189,7 @@ class Session:
         assert result.status is not None
         return Answer(
             status=result.status,
-            body=bytes(result.data),
+            body=result.data(),
             excerpt=result.excerpt(),
             attempts=tuple(call.attempts),
             elapsed=elapsed,
@@ -291,7 +291,6 @@ class Session:
     async def _post(self, form: Mapping[str, str], headers: Mapping[str, str]) -> tuple[int, bytes]:
         """Post to the token route, whose answer is a record's size at the most."""
         pool = self._pools[asyncio.get_running_loop()]
-        body = bytearray()
         async with (
             asyncio.timeout(self._timeout),
             pool.http.post(
@@ -303,8 +302,9 @@ class Session:
                 timeout=NO_TIMEOUT,
             ) as response,
         ):
-            await read_bounded(response, body, RECORD_LIMIT)
-        return response.status, bytes(body)
+            body = AnswerBody(response, RECORD_LIMIT)
+            await body.read()
+        return response.status, body.whole()
 
     async def _exchange(self, call: Call, pool: Pool, token: str) -> Evidence | RouteraError:
         """Send once, note what was met, and return what it proves."""
@@ -315,16 +315,18 @@ class Session:
             self._tell(AttemptStarted(call.method, call.url.path, number))
         try:
             async with asyncio.timeout(self._timeout * self._uniform(_JITTER, 1.0)):
-                response = await pool.http.request(
-                    call.method,
-                    call.url,
-                    data=evidence.body,
-                    headers=_headers(token),
-                    allow_redirects=False,
-                    raise_for_status=False,  # whatever the caller's own session says
-                    timeout=NO_TIMEOUT,
+                evidence.met(
+                    await pool.http.request(
+                        call.method,
+                        call.url,
+                        data=evidence.body,
+                        headers=_headers(token),
+                        allow_redirects=False,
+                        raise_for_status=False,  # whatever the caller's own session says
+                        timeout=NO_TIMEOUT,
+                    )
                 )
-                await evidence.take(response, call.limit)
+                await evidence.read()
         except asyncio.CancelledError:
             evidence.error = CANCELLED
             raise

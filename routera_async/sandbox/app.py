@@ -28,6 +28,7 @@ MAX_LIMIT = 100
 """API.md: "limit default 10, at most 100"; of its two lower bounds, 10 and 1, the wider."""
 
 _MAX_OFFSET = 2**63 - 1  # what SQLite can count to
+_JSON = {"Content-Type": "application/json"}
 _log = logging.getLogger("routera_async.sandbox")
 
 
@@ -42,18 +43,23 @@ class Call:
     body: bytes = b""
 
 
+def _typed(headers: Mapping[str, str]) -> dict[str, str]:
+    return {**_JSON, **headers}
+
+
 @attrs.frozen
 class Answer:
-    """A status, a JSON body and, on a 405, the Allow header."""
+    """A status, a body and its headers, which say that it is JSON unless told otherwise."""
 
     status: int
     body: bytes
-    allow: str = ""
+    headers: Mapping[str, str] = attrs.field(factory=dict, converter=_typed)
 
     @classmethod
     def of(cls, refused: Refused) -> Self:
         """Return the error answer that a refusal stands for."""
-        return cls(refused.status, encode(refused.body), refused.allow)
+        headers = {"Allow": refused.allow} if refused.allow else {}
+        return cls(refused.status, encode(refused.body), headers)
 
 
 Handler = Callable[[Call, str], Answer]

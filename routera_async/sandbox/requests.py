@@ -27,7 +27,8 @@ class ReceivedRequest:
     """Read without regard to case; the value of Authorization is hidden."""
     body: bytes = attrs.field(repr=False)
     """Decompressed; empty when the request was refused (413) before it was read."""
-    status: int
+    status: int | None
+    """Of the answer; None when a fault left the request without one."""
 
 
 def visible(headers: CIMultiDictProxy[str]) -> CIMultiDictProxy[str]:

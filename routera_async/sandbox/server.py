@@ -6,6 +6,7 @@ import ipaddress
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,6 +18,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from .app import ACCOUNT, Answer, Api, Call
 from .errors import Refused, SandboxError
+from .faults import Faults, Line, response, show
 from .fields import OBJECT_TYPES, Field, parse_field
 from .requests import ReceivedRequest, RequestLog, visible
 from .store import Store
@@ -29,7 +31,6 @@ SHUTDOWN = 0.1
 """Seconds that a stop waits for a client to take its answer. Nothing else is waited for."""
 
 _MIN_SECRET = 32  # bytes: RFC 7518, 3.2 asks it of an HS256 key, and PyJWT warns below it
-_JSON = {"Content-Type": "application/json"}
 
 
 class Sandbox:
@@ -54,7 +55,7 @@ class Sandbox:
     _tokens: Tokens
     _token: str
     _credentials: Credentials
-    _web: web.Server
+    _web: "_Server"
     _runner: web.ServerRunner
 
     def __init__(
@@ -86,6 +87,7 @@ class Sandbox:
         self._running = False
         self._active: set[asyncio.Task[object]] = set()
         self.latency = latency
+        self.faults = Faults()
         self.requests = RequestLog(keep_requests)
         self.request_count = 0
 
@@ -162,7 +164,7 @@ class Sandbox:
     async def _listen(self) -> None:
         # aiohttp's low-level server: an Application's router, middlewares and signals would cost
         # more than the rest of a request, and the importer under test shares this core.
-        self._web = web.Server(self._handle, request_factory=_request, access_log=None)
+        self._web = _Server(self._handle)
         self._runner = web.ServerRunner(self._web, shutdown_timeout=SHUTDOWN)
         await self._runner.setup()
         try:
@@ -187,32 +189,63 @@ class Sandbox:
         await asyncio.sleep(0)  # a transport closes its socket in the loop's next turn
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer a request, late if told to; what a stop must cut off is in `_active`."""
+        """Answer a request; what a stop must cut off is in `_active`."""
         self.request_count += 1
         task = asyncio.current_task()
         assert task is not None
         self._active.add(task)
         try:
-            answer = await self._answer(request)
-            if self.latency > 0:
-                await self._sleep(self.latency)
+            return await self._answer(request)
         finally:
             self._active.discard(task)
-        headers = {**_JSON, "Allow": answer.allow} if answer.allow else _JSON
-        return web.Response(body=answer.body, status=answer.status, headers=headers)
 
-    async def _answer(self, request: web.BaseRequest) -> Answer:
-        """Read a request, answer it and note it: before `Api.answer` nothing is committed yet."""
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Read a request, do it, note it and answer it, unless a fault comes between.
+
+        Before `Api.answer` nothing is committed.
+        """
         url, authorization = request.rel_url, request.headers.get("Authorization", "")
         call = Call(request.method, url.path, url.raw_query_string, authorization)
+        fault = None
         try:
             call.body = await _body(request)
-            answer = self._api.answer(call)
+            fault = self.faults.meet(call.method, call.path)
+            answer = self._api.answer(call) if fault is None or fault.commits else None
         except Refused as refused:
             answer = Answer.of(refused)
+        if fault is not None:
+            answer = fault.answer(answer)
         if self.requests.keep:
-            self.requests.add(_received(call, request, answer.status))
-        return answer
+            self.requests.add(_received(call, request, answer.status if answer else None))
+        if self.latency > 0:
+            await self._sleep(self.latency)
+        if fault is not None:
+            return await show(fault, answer, self._line(request, call))
+        assert answer is not None
+        return response(answer)
+
+    def _line(self, request: web.BaseRequest, call: Call) -> Line:
+        gone = partial(self._web.gone, request.protocol)
+        return Line(request, gone, self._sleep, partial(self._api.answer, call))
+
+
+class _Server(web.Server):
+    """aiohttp's low-level server, which also tells when a client has gone."""
+
+    def __init__(self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
+        super().__init__(handle, request_factory=_request, access_log=None)
+        self._leaving: dict[RequestHandler, asyncio.Event] = {}
+
+    async def gone(self, connection: RequestHandler) -> None:
+        """Wait until the connection is closed."""
+        if connection.transport is not None:
+            await self._leaving.setdefault(connection, asyncio.Event()).wait()
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        """Let those go on who wait for it."""
+        super().connection_lost(handler, exc)
+        if (waiting := self._leaving.pop(handler, None)) is not None:
+            waiting.set()
 
 
 def _loopback(host: str) -> str:
@@ -260,6 +293,6 @@ def _too_large() -> Refused:
     return Refused(413, f"The body is larger than {MAX_BODY} bytes")
 
 
-def _received(call: Call, request: web.BaseRequest, status: int) -> ReceivedRequest:
+def _received(call: Call, request: web.BaseRequest, status: int | None) -> ReceivedRequest:
     headers = visible(request.headers)
     return ReceivedRequest(call.method, call.path, call.query, headers, call.body, status)
