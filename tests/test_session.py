@@ -465,6 +465,7 @@ def test_a_base_url(text, base):
         ("http://127.0.0.1.far.example", "would show the token"),
         ("http://2130706433", "would show the token"),
         ("https://user:canary@api.routera.io", "no more"),
+        ("https://:canary@api.routera.io", "no more"),
         ("ftp://user:canary@api.routera.io", "no more"),
         ("http://127.0.0.1@far.example", "no more"),
         ("https://api.routera.io?key=canary", "no more"),
