@@ -26,6 +26,9 @@ from routera_async import (
 )
 
 RECORD_LIMIT = 2**20
+SOON = 0.5
+"""Seconds in which a busy machine still sends a request, and after which a test gives up."""
+
 BOMB = gzip.compress(b" " * (32 * RECORD_LIMIT))
 LOST = {
     "closed": ("close",),
@@ -168,7 +171,7 @@ async def test_a_read_is_repeated(connect, wires, flat):
 async def test_silence_is_unknown(connect, wires, unkeyed, beginning):
     """A server that takes the request and then says nothing leaves the outcome unknown."""
     wire = await wires.serve((*beginning, wires.HANG))
-    client = connect(wire.url, timeout=0.05)
+    client = connect(wire.url, timeout=SOON)
     error = await failure(client, lambda tickets: tickets.create(unkeyed))
     assert type(error) is OutcomeUnknown
     assert met(error) == [(True, None, "unknown")]
@@ -178,7 +181,7 @@ async def test_silence_is_unknown(connect, wires, unkeyed, beginning):
 async def test_silence_is_asked_again_with_a_key(connect, wires, flat, new):
     """With an external_id a request that timed out is sent again."""
     wire = await wires.serve(wires.HANG, wires.answer(201, flat))
-    async with connect(wire.url, timeout=0.5) as client:
+    async with connect(wire.url, timeout=SOON) as client:
         await client.tickets.create(new)
     assert len(wire.requests) == 2
 
@@ -225,7 +228,7 @@ async def test_a_2xx_is_created_whatever_its_body(connect, wires, flat, new, nam
     """A 2xx status line proves the create; an unreadable body is told, and never repeated."""
     make, problem, kept = UNREADABLE[name]
     wire = await wires.serve(make(wires.answer, flat))
-    timeout = 0.05 if name == "stuck" else 30
+    timeout = SOON if name == "stuck" else 30
     error = await failure(connect(wire.url, timeout=timeout), lambda tickets: tickets.create(new))
     assert type(error) is ResponseError
     assert error.outcome == "created"
@@ -259,7 +262,7 @@ async def test_a_body_up_to_the_limit_is_read(connect, wires, flat, new, packed)
 async def test_a_status_decides_though_its_body_is_lost(connect, wires, new, ending):
     """A 409 is a duplicate even when its body never came whole."""
     wire = await wires.serve((wires.answer(409, b'{"mess', length=99), ending))
-    timeout = 0.05 if ending == "hang" else 30
+    timeout = SOON if ending == "hang" else 30
     error = await failure(connect(wire.url, timeout=timeout), lambda tickets: tickets.create(new))
     assert type(error) is DuplicateError
     assert error.message.startswith("HTTP 409 without a message (6 bytes")

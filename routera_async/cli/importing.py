@@ -29,6 +29,9 @@ from routera_async.sandbox import Sandbox
 
 _INTERRUPTED = 130
 
+_MOST = 1_000
+"""Creates under way at once: more would cost memory and win nothing."""
+
 
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
@@ -73,18 +76,18 @@ class Options:
 
     def check(self) -> None:
         """Raise `ConfigurationError` for options that cannot be, alone or together."""
-        if self.concurrency < 1:
-            raise ConfigurationError("--concurrency must be 1 or more")
+        if not 1 <= self.concurrency <= _MOST:
+            raise ConfigurationError(f"--concurrency must be 1 to {_MOST:,}")
         if self.limit is not None and self.limit < 0:
             raise ConfigurationError("--limit must be 0 or more")
-        if self.in_sandbox and self.base_url:
+        if self.in_sandbox and self.base_url is not None:
             raise ConfigurationError("--sandbox and --base-url exclude each other: give one")
         if not (self.in_sandbox or self.dry_run):
             self.client()  # what cannot work is told before the file is read
 
     def client(self, *hooks: Hook) -> RouteraClient:
         """Return a client of the real API, with what the environment says."""
-        where: dict[str, Any] = {"base_url": self.base_url} if self.base_url else {}
+        where: dict[str, Any] = {} if self.base_url is None else {"base_url": self.base_url}
         try:
             return RouteraClient.from_env(
                 hooks=hooks, max_connections=max(100, self.concurrency), **where
@@ -213,7 +216,12 @@ class Import:
             sys.stdout = None
             self.note(f"the summary could not be written: {error.strerror}; it is")
             self.note(json.dumps(summary.as_dict()))
-        print_notes(self.note, summary, self._reasons, database=options.sandbox_db)
+        print_notes(
+            self.note,
+            summary,
+            self._reasons,
+            database=None if options.dry_run else options.sandbox_db,
+        )
         unread = self.watch.total - summary.read
         if self._fault is not None:
             self.note(f"error: {self._fault}")

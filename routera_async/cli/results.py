@@ -1,5 +1,6 @@
 """What a person reads when an import has ended."""
 
+import shlex
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -73,4 +74,5 @@ def print_notes(
     if summary.unknown:
         note("unknown rows may exist: run again, and those with an external_id are recognised")
     if database is not None:
-        note(f"to look at what arrived: routera sandbox --db {database}")
+        path = shlex.quote(str(database))
+        note(f"to look at what arrived: routera sandbox --any-field --db {path}")
