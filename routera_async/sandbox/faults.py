@@ -33,7 +33,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 from fnmatch import fnmatchcase
 from http import HTTPStatus
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import attrs
 from aiohttp import web
@@ -62,6 +62,8 @@ FaultName = Literal[
     "redirect",
 ]
 """Every fault; the table above says what each does."""
+
+F = TypeVar("F", bound="Fault | FaultName")
 
 _TAKES = {
     "status": ("error_before_commit", "error_after_commit"),
@@ -187,7 +189,7 @@ class Faults:
         """Add what the next requests meet, in order; None is a write that meets nothing."""
         self._script.extend([fault and _fault(fault) for fault in faults])
 
-    def draw(self, odds: Mapping[Fault | FaultName, float], *, seed: int = 0) -> None:
+    def draw(self, odds: Mapping[F, float], *, seed: int = 0) -> None:
         """Let each request meet at most one of these, each with its probability.
 
         Requests that arrive in the same order meet the same faults again. Replaces what was drawn

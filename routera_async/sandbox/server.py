@@ -41,7 +41,8 @@ class Sandbox:
     keeps records, credentials and secret from run to run. `latency` is slept before each answer,
     after the commit; `token_ttl` is how long a token lasts; both in seconds. `secret` signs the
     tokens and is random unless given, at least 32 bytes. `clock` gives seconds since the epoch
-    and `sleep` waits for some; both are there for tests to replace.
+    and `sleep` waits for some; both are there for tests to replace. `faults` is told what shall
+    go wrong, and `requests` holds what arrived.
 
     Raises ValueError for a field that cannot be declared, and SandboxError for a host that is not
     loopback, a secret that is too short and, on entering, a port or a file that cannot be used.
