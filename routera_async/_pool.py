@@ -100,15 +100,15 @@ class Pool:
         await self._end.aclose()
 
 
-class _Connector(TCPConnector):
+class WaryConnector(TCPConnector):
     """Hands out no connection again on which something came while it was idle.
 
     aiohttp would take that for the answer to the next request: a late 400, and a create that is
     done is told as rejected.
     """
 
-    def __init__(self, *, limit: int) -> None:
-        super().__init__(limit=limit, keepalive_timeout=_KEEP_ALIVE)
+    def __init__(self, *, limit: int, keepalive_timeout: float = _KEEP_ALIVE) -> None:
+        super().__init__(limit=limit, keepalive_timeout=keepalive_timeout)
         self._used = WeakSet[ResponseHandler]()
 
     async def connect(
@@ -130,7 +130,7 @@ class _Connector(TCPConnector):
 
 def _http(limit: int) -> ClientSession:
     return ClientSession(
-        connector=_Connector(limit=limit),
+        connector=WaryConnector(limit=limit),
         cookie_jar=DummyCookieJar(),
         timeout=NO_TIMEOUT,
     )

@@ -183,6 +183,10 @@ class ServerError(APIStatusError):
     outcome: OutcomeName = "unknown"
 
 
+REQUEST_TIMEOUT = 408
+"""No refusal: a gateway that waited no longer for the request, or said so on an idle connection
+before it had come. RFC 9110 15.5.9 has the client send it again."""
+
 _BY_STATUS: dict[int, type[APIStatusError]] = {
     400: BadRequestError,
     401: UnauthorizedError,
@@ -206,13 +210,16 @@ def from_response(
     if 300 <= status < 400:  # noqa: PLR2004
         return _redirected(status, headers)
     kind = _BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)  # noqa: PLR2004
-    return kind(
+    error = kind(
         _message(status, headers, body),
         status=status,
         headers=headers,
         body=body[:BODY_KEPT],
         retry_after=_retry_after(headers, now),
     )
+    if status == REQUEST_TIMEOUT:
+        error.outcome = "unknown"
+    return error
 
 
 def one_line(text: str, limit: int = _MESSAGE_KEPT) -> str:

@@ -86,7 +86,7 @@ class RetryPolicy:
                 return True
             case ServerError(status=status):
                 return status in _TRANSIENT and (repeatable or self.resend_unkeyed)
-            case OutcomeUnknown():
+            case OutcomeUnknown() | APIStatusError(status=408):
                 return repeatable
             case _:  # whatever is not listed, a cancellation among it, goes through
                 return False

@@ -23,6 +23,7 @@ STATUSES = {
     403: (errors.ForbiddenError, "rejected"),
     404: (errors.NotFoundError, "rejected"),
     405: (errors.APIStatusError, "rejected"),
+    408: (errors.APIStatusError, "unknown"),
     409: (errors.DuplicateError, "duplicate"),
     413: (errors.APIStatusError, "rejected"),
     422: (errors.APIStatusError, "rejected"),

@@ -20,10 +20,7 @@ from routera_async.errors import (
 from routera_async.retries import RetryPolicy
 
 NEVER = [
-    *(
-        ("status", status)
-        for status in (302, 400, 401, 403, 404, 405, 408, 409, 413, 422, 501, 505)
-    ),
+    *(("status", status) for status in (302, 400, 401, 403, 404, 405, 409, 413, 422, 501, 505)),
     *(
         ("raised", kind)
         for kind in (ConfigurationError, ValidationError, Overloaded, ResponseError)
@@ -116,6 +113,8 @@ def test_what_is_never_sent_again(virtually, kind, what, repeatable):
         *((answered(status), False, True, True) for status in (429, 500, 502, 503, 504)),
         *((answered(status), False, False, False) for status in (500, 502, 503, 504)),
         (answered(429), False, False, True),
+        (answered(408), True, False, True),
+        (answered(408), False, True, False),
         (NotSentError("refused"), False, False, True),
         (OutcomeUnknown("lost"), True, False, True),
         (OutcomeUnknown("lost"), False, True, False),

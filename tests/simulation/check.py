@@ -29,7 +29,7 @@ from .world import MARKER, Result, Row
 _NOW = 1e-6
 """Virtual seconds that are no time at all."""
 
-_AGAIN = {429, 500, 502, 503, 504, 401}
+_AGAIN = {408, 429, 500, 502, 503, 504, 401}
 """Answers after which a call may be sent again, key or not."""
 
 _TRANSIENT = {500, 502, 503, 504}
@@ -148,7 +148,9 @@ def _sends(run: Run, row: Row) -> Iterator[tuple[str, str]]:
         if event.status is not None and event.status not in _AGAIN:
             yield "I8 decided", f"sent again after {event.status}"
         lost = event.sent and event.status is None
-        refused = event.status in _TRANSIENT and not run.plan.retry.resend_unkeyed
+        refused = event.status == 408 or (
+            event.status in _TRANSIENT and not run.plan.retry.resend_unkeyed
+        )
         if not row.keyed and (lost or refused):
             yield "I8 unkeyed", f"sent again without a key after {event}"
     last = row.finished[-1].status if row.finished else None

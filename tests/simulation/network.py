@@ -1,6 +1,6 @@
 """Connections in memory, and aiohttp's connector on them.
 
-aiohttp's `ResponseHandler` (its client's parser) is the protocol at one end. `SimConnector`
+aiohttp's `ResponseHandler` (its client's parser) is the protocol at one end. `_Simulated`
 overrides the private `BaseConnector._create_connection`, the one place where aiohttp opens a
 connection: pinned here, for tests only (aiohttp 3.14).
 """
@@ -23,6 +23,8 @@ from aiohttp import (
     ClientConnectorSSLError,
 )
 from aiohttp.client_proto import ResponseHandler
+
+from routera_async._pool import WaryConnector
 
 from .world import ROW, World
 
@@ -225,15 +227,28 @@ class Network:
                 await self.world.loop.create_future()
 
 
-class SimConnector(BaseConnector):
-    """aiohttp's own pool, over simulated connections."""
+class _Simulated(BaseConnector):
+    """Opens its connections on a simulated network."""
 
-    def __init__(self, net: Network, *, limit: int, keepalive_timeout: float) -> None:
-        super().__init__(limit=limit, keepalive_timeout=keepalive_timeout)
-        self._net = net
+    net: Network
 
     async def _create_connection(self, req: Any, traces: Any, timeout: Any) -> ResponseHandler:  # noqa: ASYNC109, ARG002 (aiohttp's signature)
-        return await self._net.connect(req.connection_key, self._factory)
+        return await self.net.connect(req.connection_key, self._factory)
+
+
+class _Plain(_Simulated):
+    """aiohttp's own pool, as in a session of the caller's."""
+
+
+class _Wary(_Simulated, WaryConnector):
+    """The pool that the client opens by itself."""
+
+
+def connector(net: Network, *, wary: bool, limit: int, keep_alive: float) -> BaseConnector:
+    """Return a pool of simulated connections: the client's own kind when `wary`."""
+    made = (_Wary if wary else _Plain)(limit=limit, keepalive_timeout=keep_alive)
+    made.net = net
+    return made
 
 
 @contextlib.contextmanager

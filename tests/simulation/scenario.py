@@ -17,7 +17,7 @@ from routera_async.retries import RetryBudget
 
 from .faults import FAULTS, OF_THE_ACCOUNT
 from .loop import Deadlock, Endless, SimLoop
-from .network import Network, SimConnector, Weather, virtual_keep_alive
+from .network import SLOWEST, Network, Weather, connector, virtual_keep_alive
 from .server import HOST, Server
 from .world import MARKER, ROW, Result, Row, Violation, World
 
@@ -41,6 +41,8 @@ class Plan:
     often: float
     stale: float
     keep_alive: float
+    wary: bool
+    """Whether the pool is of the client's own kind, or as in a session of the caller's."""
     weather: Weather
     spread: float
     stop_after: int | None
@@ -80,6 +82,7 @@ def draw(rng: random.Random) -> Plan:
         often=rng.choice((0.05, 0.3, 0.3, 0.6, 0.9)),
         stale=rng.choice((0.0, 0.2, 0.8)),
         keep_alive=rng.choice((0.05, 15.0)),
+        wary=rng.random() < 0.5,
         weather=_draw_weather(rng),
         spread=rng.choice((0.0, 0.5, 5.0)),
         stop_after=None if rng.random() < 0.8 else rng.randint(1, 10),
@@ -234,21 +237,23 @@ class Run:
 
     async def main(self) -> None:
         """Open a client, have the callers call, close it, and let what still runs finish."""
-        connector = SimConnector(
-            self.net, limit=self.plan.connector_limit, keepalive_timeout=self.plan.keep_alive
+        plan = self.plan
+        pool = connector(
+            self.net, wary=plan.wary, limit=plan.connector_limit, keep_alive=plan.keep_alive
         )
-        async with aiohttp.ClientSession(connector=connector) as http:
+        async with aiohttp.ClientSession(connector=pool) as http:
             self._client = self._open(http)
             closing = asyncio.create_task(self._close_early())
             await self._behave()
             closing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await closing
-            self._check_idle(connector)
+            await asyncio.sleep(SLOWEST)  # aiohttp waits for a request's writer to end
+            self._check_idle(pool)
             await self._client.aclose()
         await asyncio.sleep(max(0.0, self.server.horizon - self.loop.time()) + 1.0)
 
-    def _check_idle(self, connector: SimConnector) -> None:
+    def _check_idle(self, connector: aiohttp.BaseConnector) -> None:
         """Check that nothing is held any more: no place among those in flight, no connection."""
         for pool in self._client._session._pools.values():
             held = pool._slots._value != min(
