@@ -38,7 +38,7 @@ from typing import Any, Literal, TypeVar, get_args
 import attrs
 from aiohttp import web
 
-from .app import Answer
+from .calls import Answer
 from .errors import Refused
 from .tokens import MISSING_ACCOUNT
 

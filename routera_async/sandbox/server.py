@@ -16,7 +16,8 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
-from .app import ACCOUNT, Answer, Api, Call
+from .app import ACCOUNT, Api
+from .calls import Answer, Call
 from .errors import Refused, SandboxError
 from .faults import Faults, Line, response, show
 from .fields import OBJECT_TYPES, Field, parse_field

@@ -1,0 +1,95 @@
+"""The routes of one object type: what each does with its records."""
+
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .calls import Answer, Call, Parameters, Window, iso
+from .errors import Duplicate, Refused
+from .fields import ALWAYS, ObjectType
+from .store import Record, Store
+from .tokens import Caller
+
+
+class Objects:
+    """The records of one object type, as the API lets them be written and read."""
+
+    def __init__(self, kind: ObjectType, store: Store, clock: Callable[[], float]) -> None:
+        self._kind = kind
+        self._store = store
+        self._clock = clock
+
+    def create(self, caller: Caller, call: Call, _: str) -> Answer:
+        """Answer POST /{plural}."""
+        kind = self._kind
+        values = _fields(call)
+        kind.check(values)
+        kind.check_required(values)
+        fields = dict.fromkeys(kind.defaults) | values
+        now = iso(self._clock())
+        record = Record(str(uuid.uuid4()), now, now, None, None, fields)
+        natural_key = kind.natural_key and fields.get(kind.natural_key)
+        try:
+            self._store.create(caller.account_id, kind.plural, record, natural_key)
+        except Duplicate as duplicate:
+            raise self._conflict(duplicate, fields) from None
+        # The seed gives the default properties. The custom fields that were written are added,
+        # which is assumed: whoever creates a record looks for what was just written.
+        return Answer.json(201, record.flat())
+
+    def get(self, caller: Caller, call: Call, record_id: str) -> Answer:
+        """Answer GET /{plural}/{id}."""
+        if not record_id:
+            raise Refused(400, "The id is missing from the path")
+        names = self._properties(call.parameters())
+        record = self._store.fetch(caller.account_id, self._kind.plural, record_id)
+        if record is None:
+            raise Refused(404, f"No record of {self._kind.plural} has the id {record_id}")
+        return Answer.json(200, _shown(record, names))
+
+    def list(self, caller: Caller, call: Call, _: str) -> Answer:
+        """Answer GET /{plural}."""
+        parameters = call.parameters()
+        names = self._properties(parameters)
+        window = Window.of(parameters)
+        records, count = self._store.page(
+            caller.account_id,
+            self._kind.plural,
+            archived=window.archived,
+            limit=window.limit,
+            offset=window.offset,
+        )
+        return window.page([_shown(record, names) for record in records], count)
+
+    def _properties(self, parameters: Parameters) -> tuple[str, ...]:
+        """Return the names of the default properties and of those asked for."""
+        names = parameters.names("properties")
+        for name in names:
+            if not self._kind.knows(name):
+                raise Refused(400, f'properties: unknown property "{name}"')
+        return (*ALWAYS, *self._kind.defaults, *names)
+
+    def _conflict(self, duplicate: Duplicate, fields: dict[str, Any]) -> Refused:
+        kind = self._kind
+        name = kind.natural_key if duplicate.column == "natural_key" else "external_id"
+        held = f'the {name} "{fields[str(name)]}"'
+        return Refused(409, f"Duplicate: an active record of {kind.plural} has {held}")
+
+
+def _fields(call: Call) -> dict[str, Any]:
+    """Return the `fields` of a write's body; Refused (400) when it is not such a body."""
+    body = call.json()
+    fields = body.get("fields")
+    if not isinstance(fields, dict):
+        wrong = "must be an object" if "fields" in body else "is missing"
+        raise Refused(400, f'fields {wrong}: write {{"fields": {{internal_name: value}}}}')
+    return fields
+
+
+def _shown(record: Record, names: Iterable[str]) -> dict[str, Any]:
+    """Return the flat object with the properties of these names, null where it has none."""
+    flat = record.flat()
+    shown = {name: flat.get(name) for name in names}
+    if record.archived_at:  # API.md: then archived_by is present too
+        shown["archived_by"] = record.archived_by
+    return shown
