@@ -3,6 +3,7 @@
 Every create ends in an outcome that is proven: created, rejected, duplicate, not sent or unknown.
 """
 
+from ._listing import Listing
 from ._version import __version__
 from .auth import Auth, ClientCredentials, StaticToken, TokenProvider
 from .bulk.engine import Outcome
@@ -26,7 +27,23 @@ from .errors import (
     ValidationError,
 )
 from .events import AttemptFinished, AttemptStarted, Event, Hook, RetryScheduled
-from .models import NewTicket, Page, Ticket
+from .models import (
+    Company,
+    Contact,
+    Deal,
+    DispatchResult,
+    NewCompany,
+    NewContact,
+    NewDeal,
+    NewTicket,
+    Page,
+    Router,
+    RouterSettings,
+    RouterTeam,
+    RouterUser,
+    Ticket,
+)
+from .resources import Objects, Response, Routers
 from .retries import RetryBudget, RetryPolicy
 
 __all__ = [
@@ -37,25 +54,40 @@ __all__ = [
     "Auth",
     "BadRequestError",
     "ClientCredentials",
+    "Company",
     "ConfigurationError",
+    "Contact",
+    "Deal",
+    "DispatchResult",
     "DuplicateError",
     "Event",
     "ForbiddenError",
     "Hook",
+    "Listing",
+    "NewCompany",
+    "NewContact",
+    "NewDeal",
     "NewTicket",
     "NotFoundError",
     "NotSentError",
+    "Objects",
     "Outcome",
     "OutcomeUnknown",
     "Overloaded",
     "Page",
     "RateLimitedError",
+    "Response",
     "ResponseError",
     "RetryBudget",
     "RetryPolicy",
     "RetryScheduled",
+    "Router",
+    "RouterSettings",
+    "RouterTeam",
+    "RouterUser",
     "RouteraClient",
     "RouteraError",
+    "Routers",
     "ServerError",
     "StaticToken",
     "Ticket",

@@ -30,6 +30,11 @@ class Bucket:
         self._refill()
         return self._tokens
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for one."""
+        return len(self._waiting)
+
     async def take(self) -> None:
         """Take a token, waiting for one behind those who wait already."""
         self._refill()

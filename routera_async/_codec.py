@@ -1,6 +1,7 @@
 """Between the API's flat answers, its {"fields": ...} envelope, and the models.
 
     to_fields    NewTicket or a mapping  ->  {internal_name: value}, the documented rules checked
+    to_changes   a mapping               ->  the same for an update
     encode       fields                  ->  the bytes of a write
     decode       the bytes of an answer  ->  JSON values
     from_flat    a flat object           ->  Ticket, undeclared keys in `custom`
@@ -14,20 +15,22 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from email.utils import parsedate_to_datetime
 from enum import Enum
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import attrs
 import orjson
-from cattrs import BaseValidationError, Converter, transform_error
+from cattrs import BaseValidationError, Converter, StructureHandlerNotFoundError, transform_error
 from cattrs.gen import make_dict_structure_fn, override
 
-from .errors import ResponseError, ValidationError
-from .models import SYSTEM_FIELDS, New, Page, Record
+from .errors import ConfigurationError, ResponseError, ValidationError
+from .models import SYSTEM_FIELDS, DispatchResult, New, Page, Stored
 
-R = TypeVar("R", bound=Record)
+T = TypeVar("T")
+R = TypeVar("R", bound=Stored)
 F = TypeVar("F", bound=Callable[..., Any])
 
 _LONG_NUMBER = re.compile(rb"\d{19}")
@@ -47,6 +50,22 @@ def to_fields(new: New | Mapping[str, Any], kind: type[New]) -> dict[str, Any]:
     for name in required_fields(kind):
         if fields.get(name) is None:
             raise ValidationError(f"{name} is required")
+    if kind.needs_one and all(fields.get(name) is None for name in kind.needs_one):
+        raise ValidationError(f"one of {', '.join(kind.needs_one)} is required")
+    return _writable(fields)
+
+
+def to_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what goes inside `fields` to change a record: a None in it is sent as null.
+
+    Raises `ValidationError` when a system field is written.
+    """
+    if not isinstance(changes, Mapping):
+        raise ValidationError(f"changes must be a mapping, not {type(changes).__name__}")
+    return _writable(dict(changes))
+
+
+def _writable(fields: dict[str, Any]) -> dict[str, Any]:
     if forbidden := SYSTEM_FIELDS & fields.keys():
         raise ValidationError(f"{min(forbidden)} is set by the server and cannot be written")
     return fields
@@ -79,7 +98,17 @@ def decode(body: bytes) -> Any:
     raise ResponseError(f"the answer's body is {what} ({len(body)} bytes)")
 
 
-def from_flat(flat: Any, kind: type[R]) -> R:
+def encode_json(value: Any) -> bytes:
+    """Return a JSON body of the caller's own shape; raises `ValidationError` as `encode` does."""
+    try:
+        _check(value, "json")
+        return _dumps(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        problem = ValidationError(f"json cannot be written as JSON: {error}")
+    raise problem
+
+
+def from_flat(flat: Any, kind: type[T]) -> T:
     """Return the record that a flat object is.
 
     Keys that the model does not declare stand in `custom`. Raises `ResponseError` that names what
@@ -105,10 +134,36 @@ def page_from(answer: Any, kind: type[R], *, limit: int, offset: int) -> Page[R]
     return Page(tuple(from_flat(flat, kind) for flat in data), limit=limit, offset=offset)
 
 
-def to_flat(record: Record) -> dict[str, Any]:
+def dispatched(answer: Any) -> DispatchResult:
+    """Return what a dispatch's answer says; its time is an RFC 2822 date (API.md, "Dispatch")."""
+    if isinstance(answer, dict) and isinstance(when := answer.get("owner_assigned_at"), str):
+        try:
+            told = parsedate_to_datetime(when)
+        except ValueError:
+            pass  # an ISO 8601 time is read as well
+        else:
+            utc = told if told.tzinfo else told.replace(tzinfo=UTC)
+            answer = {**answer, "owner_assigned_at": utc.isoformat()}
+    return from_flat(answer, DispatchResult)
+
+
+def check_model(kind: type) -> None:
+    """Raise `ConfigurationError` for a model with an attribute that no JSON value can become."""
+    try:
+        attrs.resolve_types(kind)
+        for field in attrs.fields(kind):
+            _converter.get_structure_hook(field.type)
+    except (StructureHandlerNotFoundError, NameError, TypeError) as error:
+        problem = ConfigurationError(f"{kind.__name__} has a type that cannot be read: {error}")
+    else:
+        return
+    raise problem
+
+
+def to_flat(record: Any) -> dict[str, Any]:
     """Return a record as the API shows it: flat, times in UTC with milliseconds, no empty keys."""
     flat = {
-        name: _iso(value) if isinstance(value, datetime) else value
+        name: _plain(value)
         for name in field_names(type(record))
         if (value := getattr(record, name)) is not None
     }
@@ -135,11 +190,13 @@ def required_fields(kind: type[New]) -> tuple[str, ...]:
 def _declared(new: New, kind: type[New]) -> dict[str, Any]:
     if not isinstance(new, kind):
         raise ValidationError(f"expected {kind.__name__} or a mapping, not {type(new).__name__}")
-    names = field_names(kind)
+    names = field_names(type(new))
     fields = {name: value for name in names if (value := getattr(new, name)) is not None}
     if new.custom:
         if taken := names.keys() & new.custom.keys():
-            raise ValidationError(f"{min(taken)} is an attribute of {kind.__name__}: not in custom")
+            raise ValidationError(
+                f"{min(taken)} is an attribute of {type(new).__name__}: not in custom"
+            )
         fields.update(new.custom)
     return fields
 
@@ -201,10 +258,88 @@ def _iso(value: datetime) -> str:
     return utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _plain(value: Any) -> Any:
+    """Return a value as JSON holds it."""
+    match value:
+        case datetime():
+            return _iso(value)
+        case date():
+            return value.isoformat()
+        case Enum():
+            return value.value
+        case tuple() | list():
+            return [_plain(each) for each in value]
+        case _ if attrs.has(type(value)):
+            return to_flat(value)
+        case _:
+            return value
+
+
 def _text(value: Any, _: Any) -> str:
     if type(value) is not str:
         raise ValueError("expected text")
     return value
+
+
+def _number(value: Any, _: Any) -> float:
+    if type(value) is int or type(value) is float:
+        try:
+            return float(value)
+        except OverflowError:
+            pass
+    raise ValueError("expected number")
+
+
+def _whole_number(value: Any, _: Any) -> int:
+    if type(value) is int or (type(value) is float and value.is_integer()):
+        return int(value)
+    raise ValueError("expected whole number")
+
+
+def _flag(value: Any, _: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError("expected true or false")
+    return value
+
+
+def _date(value: Any, _: Any) -> date:
+    if type(value) is str:
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            pass
+    raise ValueError("expected a date")
+
+
+def _one_of(options: dict[Any, Any]) -> Callable[[Any, Any], Any]:
+    """Return the hook for what must equal one of these keys, type and all."""
+
+    def structure(value: Any, _: Any) -> Any:
+        for option, chosen in options.items():
+            if type(option) is type(value) and option == value:
+                return chosen
+        raise ValueError(f"expected one of {', '.join(map(str, options))}")
+
+    return structure
+
+
+def _object(value: Any, _: Any) -> Mapping[str, Any]:
+    if type(value) is not dict:
+        raise ValueError("expected an object")
+    return value
+
+
+def _items(kind: Any) -> Callable[[Any, Any], Any]:
+    """Return the hook for a list of one kind: text is not taken for a list of letters."""
+    item = get_args(kind)[0]
+    collect = tuple if get_origin(kind) is tuple else list
+
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is not list:
+            raise ValueError("expected a list")
+        return collect(_converter.structure(each, item) for each in value)
+
+    return structure
 
 
 def _time(value: Any, _: Any) -> datetime:
@@ -224,16 +359,19 @@ def _archived(value: Any, _: Any) -> bool | datetime:
     return value if isinstance(value, bool) else _time(value, datetime)
 
 
-def _expected(error: BaseException, _: type | None) -> str:
-    return "missing" if isinstance(error, KeyError) else str(error)
+def _expected(error: BaseException, kind: type | None) -> str:
+    if isinstance(error, KeyError):
+        return "missing"
+    said = str(error)
+    return said if said.startswith("expected") else f"expected {kind}"
 
 
-def _record_hook(kind: type[R]) -> Callable[[Any, Any], R]:
+def _record_hook(kind: type[T]) -> Callable[[Any, Any], T]:
     names = field_names(kind)
     as_is = override(struct_hook=lambda value, _: value)
     build = make_dict_structure_fn(kind, _converter, custom=as_is)
 
-    def structure(flat: Any, _: Any) -> R:
+    def structure(flat: Any, _: Any) -> T:
         if type(flat) is not dict:
             raise ValueError("expected an object")
         known = {name: flat[name] for name in names if name in flat}
@@ -243,10 +381,37 @@ def _record_hook(kind: type[R]) -> Callable[[Any, Any], R]:
     return structure
 
 
+def _is_a(kind: Any, origin: Any) -> bool:
+    return bool(get_origin(kind) is origin)
+
+
+def _is_list(kind: Any) -> bool:
+    return get_origin(kind) is list or (
+        get_origin(kind) is tuple and get_args(kind)[1:] == (Ellipsis,)
+    )
+
+
 _converter = Converter()
-_converter.register_structure_hook(str, _text)
-_converter.register_structure_hook(datetime, _time)
+for _kind, _hook in (
+    (str, _text),
+    (float, _number),
+    (int, _whole_number),
+    (bool, _flag),
+    (date, _date),
+    (datetime, _time),
+):
+    _converter.register_structure_hook(_kind, _hook)
 _converter.register_structure_hook_func(lambda kind: kind == bool | datetime, _archived)
+_converter.register_structure_hook_func(lambda kind: _is_a(kind, Mapping), _object)
+_converter.register_structure_hook_factory(_is_list, _items)
 _converter.register_structure_hook_factory(
-    lambda kind: isinstance(kind, type) and issubclass(kind, Record), _record_hook
+    lambda kind: _is_a(kind, Literal),
+    lambda kind: _one_of({option: option for option in get_args(kind)}),
+)
+_converter.register_structure_hook_factory(
+    lambda kind: isinstance(kind, type) and issubclass(kind, Enum),
+    lambda kind: _one_of({option.value: option for option in kind}),
+)
+_converter.register_structure_hook_factory(
+    lambda kind: attrs.has(kind) and "custom" in attrs.fields_dict(kind), _record_hook
 )

@@ -22,6 +22,7 @@ from .errors import (
     from_response,
     one_line,
 )
+from .retries import Repeat, RetryPolicy
 
 _FIRST_FINAL = 200
 """Statuses below it are no answer yet (RFC 9110 15.2), or no HTTP at all."""
@@ -49,11 +50,16 @@ class Call:
     method: str
     url: URL
     body: bytes | None
-    repeatable: bool
+    repeat: Repeat
     limit: int
     started: float
     deadline: float | None
-    refreshed: bool = False
+    refused: str | None = attrs.field(default=None, repr=False)
+    """The token that the server has answered with 401."""
+    tokens: list[str] = attrs.field(factory=list, repr=False)
+    """What the call has sent, and no error may show."""
+    repeated: bool = False
+    """Whether aiohttp has sent an attempt twice of its own accord, as it does a DELETE."""
     cut_off: RouteraError | None = None
     """What an attempt proves that was cancelled after its status line had come."""
     attempts: list[Attempt] = attrs.field(factory=list)
@@ -67,6 +73,7 @@ class Call:
         """Write down what one attempt met."""
         if evidence.error == CANCELLED and evidence.status is not None:
             self.cut_off = verdict
+        self.repeated |= evidence.repeated
         self.attempts.append(
             Attempt(
                 number=len(self.attempts) + 1,
@@ -79,20 +86,24 @@ class Call:
             )
         )
 
-    def settled(self, error: RouteraError, elapsed: float, *, resends: bool) -> RouteraError:
+    def settled(self, error: RouteraError, elapsed: float, policy: RetryPolicy) -> RouteraError:
         """Return the last error in the light of the attempts before it.
 
         One attempt that may have done its work makes the whole call unknown, unless a later answer
         decides: a refusal that follows a lost answer says nothing of the request that was lost.
         """
-        doubtful = any(attempt.outcome == "unknown" for attempt in self.attempts)
-        if isinstance(error, DuplicateError):
+        doubtful = self.repeated or any(each.outcome == "unknown" for each in self.attempts)
+        if isinstance(error, DuplicateError) and self.method == "POST":
             error.ours = doubtful
         elif isinstance(error, NotSentError | Overloaded) and doubtful:
             error = OutcomeUnknown(f"{error}; an earlier attempt may have been done")
-        elif isinstance(error, ServerError) and not (self.repeatable or resends):
+        elif (
+            isinstance(error, ServerError)
+            and self.repeat is Repeat.UNKEYED
+            and not policy.takes(self.repeat)
+        ):
             error = OutcomeUnknown(f"{error}; it may have been done, and is not sent again unkeyed")
-        elif doubtful and error.outcome in {"rejected", "not_sent"}:
+        elif doubtful and error.outcome in {"rejected", "duplicate", "not_sent"}:
             error.outcome = "unknown"
         error.attempts = tuple(self.attempts)
         error.elapsed = elapsed
@@ -147,14 +158,17 @@ class AnswerBody:
 class _WitnessedBody(Payload):
     """A request body that knows whether it began to be written.
 
-    aiohttp holds the headers back until then, so before that moment nothing has left.
+    aiohttp holds the headers back until then, so before that moment nothing has left. It refuses
+    to be written to a connection on which something came already: that would be taken for the
+    answer.
     """
 
     _value: bytes
 
     def __init__(self, value: bytes) -> None:
         super().__init__(value, content_type="application/json")
-        self.begun = False
+        self.times = 0
+        """How often it began to be written."""
 
     @property
     def size(self) -> int:
@@ -167,7 +181,10 @@ class _WitnessedBody(Payload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Write the whole body."""
-        self.begun = True
+        protocol = getattr(writer, "protocol", None)
+        if getattr(protocol, "should_close", False):
+            raise ConnectionResetError("the connection was used up before the request was sent")
+        self.times += 1
         await writer.write(self._value)
 
     async def write_with_length(
@@ -183,11 +200,12 @@ class Evidence:
     """What one attempt saw: whether it was sent, the status line, the body, what went wrong."""
 
     def __init__(self, call: Call, token: str) -> None:
-        self.body = None if call.body is None else _WitnessedBody(call.body)
+        if token not in call.tokens:
+            call.tokens.append(token)
+        self.body = _WitnessedBody(call.body or b"") if call.method != "GET" else None
         self.status: int | None = None
         self.error: str | None = None
         self._call = call
-        self._token = token
         self._headers: dict[str, str] = {}
         self._answer: AnswerBody | None = None
         self._connected = True
@@ -197,10 +215,23 @@ class Evidence:
         """False only when the request provably never left."""
         if self.status is not None:
             return True
-        return self.body.begun if self.body else self._connected
+        return self.body.times > 0 if self.body else self._connected
+
+    @property
+    def repeated(self) -> bool:
+        """Whether aiohttp sent the request more than once."""
+        return self.body is not None and self.body.times > 1
 
     def met(self, response: ClientResponse) -> None:
-        """Take note of an answer's head; the body of what is none is not read."""
+        """Take note of an answer's head; the body of what is none is not read.
+
+        Raises ConnectionResetError for one that came before the request had left: it answers
+        something else, and a connection of the caller's own session may hold it.
+        """
+        unasked = self.body is not None and not self.body.times
+        if unasked and response.connection is not None:  # None: no wire, as in a mock
+            response.close()
+            raise ConnectionResetError("an answer came before the request was sent")
         self.status = response.status
         self._headers = dict(response.headers)
         if self.status < _FIRST_FINAL:
@@ -213,6 +244,10 @@ class Evidence:
         """Read the answer's body; raises whatever its reading does."""
         if self._answer is not None:
             await self._answer.read()
+
+    def headers(self) -> dict[str, str]:
+        """Return the answer's headers, without the token."""
+        return {name.lower(): self._clean(value) for name, value in self._headers.items()}
 
     def data(self) -> bytes:
         """Return what was read of the answer's body."""
@@ -238,28 +273,43 @@ class Evidence:
             lost = ResponseError(f"{self._call} succeeded, and its answer was lost: {self.error}")
             lost.status, lost.body = self.status, self.excerpt()
             return lost
-        headers = {name: self._clean(value) for name, value in self._headers.items()}
         return from_response(
-            self.status, headers, self._hidden(self.data()), now=lambda: datetime.now(UTC)
+            self.status, self.headers(), self._hidden(self.data()), now=lambda: datetime.now(UTC)
         )
 
     def excerpt(self) -> bytes:
         """Return what an error may show of the answer: its first 64 KiB, without the token."""
         if self._answer is None:
             return b""
-        return self._hidden(self._answer.start(BODY_KEPT + len(self._token)))[:BODY_KEPT]
+        longest = max(map(len, self._call.tokens))
+        return self._hidden(self._answer.start(BODY_KEPT + longest))[:BODY_KEPT]
 
     def _hidden(self, body: bytes) -> bytes:
-        """Return an answer without the token that it may quote, or begin to quote at its end."""
-        token = self._token.encode()
-        body = body.replace(token, b"[token]")
-        cut = body.find(token[:_TELLING], max(0, len(body) - len(token)))
-        if cut >= 0 and token.startswith(body[cut:]):
-            return body[:cut] + b"[token]"
+        """Return an answer without the tokens that it quotes, whole or cut short."""
+        for token in self._call.tokens:
+            body = _without(body, token.encode())
         return body
 
     def _clean(self, text: str) -> str:
-        return text.replace(self._token, "[token]")
+        return self._hidden(text.encode("utf-8", "surrogateescape")).decode(
+            "utf-8", "surrogateescape"
+        )
+
+
+def _without(text: bytes, token: bytes) -> bytes:
+    """Return a text without a token, nor what is long enough of its beginning to be told."""
+    start = token[:_TELLING]
+    if start not in text:
+        return text
+    kept, done = [], 0
+    while (at := text.find(start, done)) >= 0:
+        kept += [text[done:at], b"[token]"]
+        done = at + len(start)
+        for byte, shown in zip(text[done : at + len(token)], token[len(start) :], strict=False):
+            if byte != shown:
+                break
+            done += 1
+    return b"".join([*kept, text[done:]])
 
 
 def _said(error: Exception) -> str:

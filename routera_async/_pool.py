@@ -1,7 +1,8 @@
-"""One event loop's connections, and the fair queue in front of them."""
+"""Each event loop's connections, and the fair queue in front of them."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+import warnings
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from weakref import WeakSet
 
 from aiohttp import ClientRequest, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
@@ -10,7 +11,7 @@ from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
 from ._budget import Bucket
-from .errors import Overloaded
+from .errors import ConfigurationError, Overloaded
 from .retries import RetryBudget
 
 NO_TIMEOUT = ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
@@ -23,21 +24,84 @@ _DRAIN = 30.0
 """Seconds that `drain` waits for calls in flight."""
 
 
+class Pools:
+    """The pools of one client and of its copies: one for each event loop that runs.
+
+    `http` is the caller's own session, or None for one of our own on each loop.
+    """
+
+    def __init__(self, limit: int, http: ClientSession | None) -> None:
+        self.limit = limit
+        self._http = http
+        self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._pools)
+
+    def here(self) -> "Pool":
+        """Return the running loop's pool, which has been opened."""
+        return self._pools[asyncio.get_running_loop()]
+
+    async def opened(self) -> "Pool":
+        """Return the running loop's pool; raises `ConfigurationError` after `close`."""
+        if self._closed:
+            raise ConfigurationError("the client is closed: open another, or `async with` it again")
+        if self._http is not None and self._http.closed:
+            raise ConfigurationError("the aiohttp session that the client was given is closed")
+        return self._pools.get(asyncio.get_running_loop()) or await self._open()
+
+    def reopen(self) -> None:
+        """Allow calls again after `close`."""
+        self._closed = False
+
+    async def close(self, stop: Callable[[], Awaitable[None]]) -> None:
+        """Refuse new calls, let those in flight finish, `stop` what served them, close the pool."""
+        self._closed = True
+        loop = asyncio.get_running_loop()
+        pool = self._pools.get(loop)
+        if pool is None:
+            return
+        try:
+            await pool.drain()
+        finally:
+            await stop()
+            await pool.close()
+            self._pools.pop(loop, None)
+
+    async def _open(self) -> "Pool":
+        """Open the running loop's pool, and forget those whose loops have ended."""
+        pool = Pool(self.limit, self._http)
+        self._pools = {loop: other for loop, other in self._pools.items() if other.open}
+        self._pools[pool.loop] = pool
+        await pool.close_with_loop()
+        return pool
+
+    def __del__(self) -> None:
+        if any(pool.open for pool in getattr(self, "_pools", {}).values()):
+            warnings.warn(
+                "a RouteraClient was left open: use `async with`, or await aclose()",
+                ResourceWarning,
+                stacklevel=1,
+                source=self,
+            )
+
+
 class Pool:
     """At most `limit` attempts in flight on the running loop; the rest wait in order.
 
-    `http` is the caller's own session, which is never closed here, or None for one of our own;
-    `retry_tokens` are what its retries share.
+    `http` is the caller's own session, which is never closed here, or None for one of our own.
     Belongs to the loop that it was made on.
     """
 
-    def __init__(self, limit: int, http: ClientSession | None, budget: RetryBudget) -> None:
+    def __init__(self, limit: int, http: ClientSession | None) -> None:
         self.loop = asyncio.get_running_loop()
         self.open = True
         self.http = http or _http(limit)
-        self.retry_tokens = Bucket(budget)
+        self._buckets: dict[RetryBudget, Bucket] = {}
         self._owned = http is None
-        self._slots = asyncio.Semaphore(_width(limit, self.http))
+        self._width = _width(limit, self.http)
+        self._slots = asyncio.Semaphore(self._width)
         self._waiting = 0
         self._calls = 0
         self._idle = asyncio.Event()
@@ -55,14 +119,21 @@ class Pool:
             if self._owned:
                 await self.http.close()
 
+    def retry_tokens(self, budget: RetryBudget) -> Bucket:
+        """Return the tokens that all retries under one budget share."""
+        bucket = self._buckets.get(budget)
+        if bucket is None:
+            bucket = self._buckets[budget] = Bucket(budget)
+        return bucket
+
     async def admit(self, max_waiting: int | None) -> None:
         """Take a place among those in flight, waiting for it in order.
 
-        Raises `Overloaded` at once when more than `max_waiting` others wait already.
+        Raises `Overloaded` at once when `max_waiting` others wait already.
         """
+        if max_waiting is not None and self._would_wait and self.waiting >= max_waiting:
+            raise Overloaded(f"{self.waiting} calls are waiting already: try again later")
         if self._slots.locked():
-            if max_waiting is not None and self._waiting >= max_waiting:
-                raise Overloaded(f"{self._waiting} calls are waiting already: try again later")
             self._waiting += 1
             try:
                 await self._slots.acquire()
@@ -74,6 +145,19 @@ class Pool:
     def leave(self) -> None:
         """Give the place back."""
         self._slots.release()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait: for a place, or for a token to be sent again with.
+
+        Of the latter as many are let be as there are places: a few wait in the best of times.
+        """
+        parked = sum(bucket.waiting for bucket in self._buckets.values())
+        return self._waiting + max(0, parked - self._width)
+
+    @property
+    def _would_wait(self) -> bool:
+        return self._slots.locked() or self.waiting > 0
 
     def began(self) -> None:
         """Count one more call that `drain` has to wait for."""

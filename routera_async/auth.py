@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import inspect
 import math
 import re
 from base64 import b64encode
@@ -18,6 +19,9 @@ _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 
 _RENEW_BEFORE = 60.0
 """Seconds before its end that a token is renewed."""
+
+_RENEW_AGAIN = 5.0
+"""Seconds after a renewal that failed before another is tried, while the old token still lasts."""
 
 _LASTS = 3600.0
 """Seconds that a token lasts when the token route does not say (API.md shows 3600)."""
@@ -58,8 +62,8 @@ class _Renewed:
     """A token that is fetched when there is none, before it expires, and when it was refused.
 
     However many callers need one, one fetch is under way: it is a task of its own, so that a caller
-    who is cancelled fails nobody else. A fetch that fails while the old token still lasts is no
-    fault yet.
+    who is cancelled fails nobody else. While the token in hand still lasts, nobody waits for its
+    renewal, and one that fails is no fault yet.
     """
 
     def __init__(self) -> None:
@@ -76,19 +80,18 @@ class _Renewed:
         raise NotImplementedError  # pragma: no cover
 
     async def token(self, *, refused: str | None = None) -> str:
-        """Return the token in hand, or a new one when it is missing, near its end or refused."""
+        """Return the token in hand, or a new one when it is missing, at its end or refused."""
         loop = asyncio.get_running_loop()
-        if self._token is not None and self._token != refused and loop.time() < self._renew_at:
+        now = loop.time()
+        if self._token is not None and self._token != refused and now < self._expires_at:
+            if now >= self._renew_at:
+                self._begin(loop)
             return self._token
-        if self._fetching is None or self._fetching.get_loop() is not loop:
-            self._fetching = loop.create_task(self._renew())
-        failed = await _ended(self._fetching)
-        if failed is None:
-            assert self._token is not None
-            return self._token
-        if self._token is not None and self._token != refused and loop.time() < self._expires_at:
-            return self._token
-        raise copy.copy(failed)  # each caller's own: what the call met is written on it
+        failed = await _ended(self._begin(loop))
+        if failed is not None:
+            raise copy.copy(failed)  # each caller's own: what the call met is written on it
+        assert self._token is not None
+        return self._token
 
     async def aclose(self) -> None:
         """Cancel a fetch that nobody waits for any more."""
@@ -96,7 +99,15 @@ class _Renewed:
             self._fetching.cancel()
             await asyncio.gather(self._fetching, return_exceptions=True)
 
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Task[RouteraError | None]":
+        """Return the fetch that is under way on this loop, or begin one."""
+        fetching = self._fetching
+        if fetching is None or fetching.done() or fetching.get_loop() is not loop:
+            fetching = self._fetching = loop.create_task(self._renew())
+        return fetching
+
     async def _renew(self) -> RouteraError | None:
+        self._renew_at = asyncio.get_running_loop().time() + _RENEW_AGAIN
         try:
             token, lasts = await self._fetch()
             self._token = checked_token(token)
@@ -104,8 +115,6 @@ class _Renewed:
             return error.with_traceback(None)
         except Exception as error:  # noqa: BLE001 (a caller's own provider may raise anything)
             return NotSentError(f"no token could be had ({type(error).__name__})")
-        finally:
-            self._fetching = None
         now = asyncio.get_running_loop().time()
         self._expires_at = now + lasts
         self._renew_at = self._expires_at - min(_RENEW_BEFORE, lasts / 10)
@@ -131,7 +140,10 @@ class TokenProvider(_Renewed):
         self._ask = fetch
 
     async def _fetch(self) -> tuple[str, float]:
-        return await self._ask(), math.inf
+        asked = self._ask()
+        if not inspect.isawaitable(asked):
+            raise ConfigurationError("a callable for tokens must be async: what it gave is no JWT")
+        return await asked, math.inf
 
 
 class ClientCredentials:
@@ -143,7 +155,9 @@ class ClientCredentials:
     """
 
     def __init__(self, client_id: str, client_secret: str, *, basic: bool = False) -> None:
-        client_secret = Secret(client_secret)
+        client_secret = hidden(client_secret)
+        if not (_is_text(client_id) and _is_text(client_secret)):
+            raise ConfigurationError("client_id and client_secret must be text")
         self.client_id = client_id
         self._secret = client_secret
         self._basic = basic
@@ -244,10 +258,18 @@ def as_auth(
     auth = hidden(auth)
     if isinstance(auth, str):
         return StaticToken(auth)
-    if isinstance(auth, ClientCredentials) or hasattr(auth, "token"):
+    if isinstance(auth, ClientCredentials) or (hasattr(auth, "token") and not _is_class(auth)):
         return auth
-    if callable(auth):
+    if callable(auth) and not _is_class(auth):
         return TokenProvider(auth)
     raise ConfigurationError(
         f"auth must be a JWT, an Auth or an async callable, not {type(auth).__name__}"
     )
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_class(value: object) -> bool:
+    return isinstance(value, type)

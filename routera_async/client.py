@@ -1,18 +1,40 @@
 """The client: opens and closes the session, and names the resources."""
 
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import EllipsisType, TracebackType
+from typing import Any, Self, TypeVar, overload
 
 from aiohttp import ClientSession
 
+from ._options import Options, whole_number
 from ._session import Session
 from .auth import Auth, ClientCredentials, Secret, as_auth, hidden
 from .errors import ConfigurationError
 from .events import Hook
-from .resources import Tickets
+from .models import (
+    Company,
+    Contact,
+    Deal,
+    DispatchResult,
+    NewCompany,
+    NewContact,
+    NewDeal,
+    NewTicket,
+    Ticket,
+)
+from .resources import Objects, Response, Routers, dispatch, objects_of, request
 from .retries import RetryPolicy
+
+T = TypeVar("T", bound=Ticket)
+NT = TypeVar("NT", bound=NewTicket)
+C = TypeVar("C", bound=Contact)
+NC = TypeVar("NC", bound=NewContact)
+O = TypeVar("O", bound=Company)  # noqa: E741 (an organisation)
+NO = TypeVar("NO", bound=NewCompany)
+D = TypeVar("D", bound=Deal)
+ND = TypeVar("ND", bound=NewDeal)
 
 BASE_URL = "https://api.routera.io"
 """Where the API is, API.md, "Base and authentication"."""
@@ -24,10 +46,14 @@ class RouteraClient:
     `auth` is a JWT, an `Auth`, or an async callable that returns a JWT. `timeout` bounds one
     attempt, in seconds, from the moment it is admitted; `deadline` bounds a whole call, with its
     waiting, its attempts and the pauses between them. At most `max_connections` attempts are in
-    flight; the rest wait in order, and with `max_waiting` a call that would have more than that
-    many in front raises `Overloaded` at once. `hooks` are told of every attempt. `session` is the
+    flight; the rest wait in order, and with `max_waiting` a call that would wait while that many
+    others do raises `Overloaded` at once. `hooks` are told of every attempt. `session` is the
     caller's own aiohttp session, which is never closed here. `mint_external_ids` gives every create
-    that has no external_id a fresh one, a random UUID, before its first attempt.
+    that has no key a fresh external_id, a random UUID, before its first attempt.
+
+    `proxy` is the URL of an HTTP proxy, perhaps with a user and a password, and `tls` the context
+    of https connections: own authorities and client certificates are loaded there. The
+    environment's proxies are not used.
 
     May be built with no event loop running. Raises `ConfigurationError` for a setting that cannot
     work, plain http to a host that is not loopback among them.
@@ -43,26 +69,39 @@ class RouteraClient:
         deadline: float | None = None,
         max_connections: int = 100,
         max_waiting: int | None = None,
-        hooks: Sequence[Hook] = (),
+        hooks: Iterable[Hook] = (),
         session: ClientSession | None = None,
         mint_external_ids: bool = False,
+        proxy: str | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        auth = hidden(auth)
-        _check_positive(timeout=timeout, deadline=deadline, max_connections=max_connections)
-        if max_waiting is not None and max_waiting < 0:
-            raise ConfigurationError(f"max_waiting must be 0 or more, not {max_waiting!r}")
-        self._session = Session(
-            as_auth(auth),
-            base_url=base_url,
-            retry=retry,
-            timeout=timeout,
-            deadline=deadline,
-            max_connections=max_connections,
-            max_waiting=max_waiting,
-            hooks=hooks,
-            http=session,
+        auth, proxy = hidden(auth), hidden(proxy)
+        source = as_auth(auth)
+        if max_waiting is not None:
+            whole_number("max_waiting", max_waiting, 0)
+        self._mint = mint_external_ids
+        self._name(
+            Session(
+                source,
+                Options(retry=retry, timeout=timeout, deadline=deadline),
+                base_url=base_url,
+                max_connections=whole_number("max_connections", max_connections, 1),
+                max_waiting=max_waiting,
+                hooks=_checked_hooks(hooks),
+                http=_checked_session(session),
+                proxy=proxy,
+                tls=_checked_tls(tls),
+                owns_auth=source is not auth,
+            )
         )
-        self.tickets = Tickets(self._session, mint=mint_external_ids)
+
+    def _name(self, session: Session) -> None:
+        self._session = session
+        self.tickets: Objects[Ticket, NewTicket] = self.objects(Ticket)
+        self.contacts: Objects[Contact, NewContact] = self.objects(Contact)
+        self.companies: Objects[Company, NewCompany] = self.objects(Company)
+        self.deals: Objects[Deal, NewDeal] = self.objects(Deal)
+        self.routers = Routers(session)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **settings: Any) -> Self:
@@ -86,6 +125,88 @@ class RouteraClient:
             settings.setdefault("base_url", base_url)
         return cls(token or ClientCredentials(client_id, secret), **settings)
 
+    def with_options(
+        self,
+        *,
+        timeout: float | EllipsisType = ...,
+        deadline: float | EllipsisType | None = ...,
+        retry: RetryPolicy | EllipsisType = ...,
+        headers: Mapping[str, str] | EllipsisType = ...,
+    ) -> Self:
+        """Return a cheap copy that makes calls otherwise, over the same connections.
+
+        What is not given stays as it is. `headers` are added to every request, beside those of the
+        client. The copy shares the life of its original: closing one closes both. Retries under
+        equal budgets share their tokens. Raises `ConfigurationError` for a setting that cannot be.
+        """
+        old = self._session.options
+        options = Options(
+            retry=old.retry if isinstance(retry, EllipsisType) else retry,
+            timeout=old.timeout if isinstance(timeout, EllipsisType) else timeout,
+            deadline=old.deadline if isinstance(deadline, EllipsisType) else deadline,
+            headers=old.headers if isinstance(headers, EllipsisType) else headers,
+        )
+        twin = type(self).__new__(type(self))
+        twin._mint = self._mint  # noqa: SLF001 (it is one of our own)
+        twin._name(self._session.with_options(options))  # noqa: SLF001
+        return twin
+
+    @overload
+    def objects(self, record: type[T]) -> Objects[T, NewTicket]: ...
+    @overload
+    def objects(self, record: type[T], new: type[NT]) -> Objects[T, NT]: ...
+    @overload
+    def objects(self, record: type[C]) -> Objects[C, NewContact]: ...
+    @overload
+    def objects(self, record: type[C], new: type[NC]) -> Objects[C, NC]: ...
+    @overload
+    def objects(self, record: type[O]) -> Objects[O, NewCompany]: ...
+    @overload
+    def objects(self, record: type[O], new: type[NO]) -> Objects[O, NO]: ...
+    @overload
+    def objects(self, record: type[D]) -> Objects[D, NewDeal]: ...
+    @overload
+    def objects(self, record: type[D], new: type[ND]) -> Objects[D, ND]: ...
+    def objects(self, record: type[Any], new: type[Any] | None = None) -> Objects[Any, Any]:
+        """Return the verbs of a ticket, contact, company or deal with typed custom fields.
+
+        `record` is a subclass of `Ticket` or its siblings that declares the account's own fields as
+        attributes: str, float, int, bool, date, datetime, a Literal or Enum for a dropdown, each
+        perhaps None. They are asked for through `properties` and validated: a wrong one raises a
+        `ResponseError` that names it ("expected number @ $.csat"). `new` is a subclass of
+        `NewTicket` or its siblings with which custom fields are written, typed as well. Nothing is
+        registered anywhere. Raises `ConfigurationError` for another class.
+        """
+        return objects_of(self._session, record, new, mint=self._mint)
+
+    async def dispatch(self, *, router_id: str, object_id: str) -> DispatchResult:
+        """Run a router on an object, and return whom it was assigned to, or why it was not.
+
+        It is not sent again after it may have been done, for it may assign twice, unless the policy
+        has `resend_dispatch`: then the error's outcome is "unknown".
+        """
+        return await dispatch(self._session, router_id, object_id)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        json: Any = None,
+        repeatable: bool | None = None,
+    ) -> Response:
+        """Send a request that this client knows nothing of, with the same evidence and errors.
+
+        `path` is below the base URL, such as "/tickets/123"; `params` is the query and `json` the
+        body's value. `repeatable` says that doing it twice is the same as doing it once: True
+        unless told, but for a POST, which is sent again only when it provably was not done. Raises
+        `ValidationError` for a path that leads elsewhere.
+        """
+        return await request(
+            self._session, method, path, params=params, json=json, repeatable=repeatable
+        )
+
     async def __aenter__(self) -> Self:
         self._session.reopen()
         return self
@@ -106,7 +227,25 @@ class RouteraClient:
         await self._session.close()
 
 
-def _check_positive(**settings: float | None) -> None:
-    for name, value in settings.items():
-        if value is not None and not value > 0:
-            raise ConfigurationError(f"{name} must be more than 0, not {value!r}")
+def _checked_hooks(hooks: Iterable[Hook]) -> tuple[Hook, ...]:
+    if isinstance(hooks, Iterable):
+        given = tuple(hooks)
+        if all(map(callable, given)):
+            return given
+    raise ConfigurationError("hooks must be a list of callables that take one event")
+
+
+def _checked_session(session: ClientSession | None) -> ClientSession | None:
+    if session is None:
+        return None
+    if not isinstance(session, ClientSession) and not hasattr(session, "request"):
+        raise ConfigurationError(f"session must be an aiohttp.ClientSession, not {session!r}")
+    if getattr(session, "auth", None) is not None:
+        raise ConfigurationError("session must have no auth of its own: the token is")
+    return session
+
+
+def _checked_tls(tls: ssl.SSLContext | None) -> ssl.SSLContext | None:
+    if tls is not None and not isinstance(tls, ssl.SSLContext):
+        raise ConfigurationError(f"tls must be an ssl.SSLContext, not {tls!r}")
+    return tls

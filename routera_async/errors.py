@@ -3,7 +3,7 @@
     RouteraError
     ├── ConfigurationError     a bad base_url or token; a redirect answered; http:// to a far host
     ├── ValidationError        breaks a documented rule; not sent
-    ├── Overloaded             more than max_waiting calls in front; not sent
+    ├── Overloaded             max_waiting calls are waiting already; not sent
     ├── NotSentError           refused, DNS, TLS, no connection in time: provably not sent
     ├── OutcomeUnknown         sent, and no answer that decides: it may exist
     ├── ResponseError          2xx, so it exists, but the body cannot be read
@@ -41,6 +41,8 @@ _CONTROL = re.compile(
     r"\ud800-\udfff]+"  # a header's byte that is no text, which no terminal takes
 )
 
+_SECONDS = re.compile(r"([0-9]+)(\.[0-9]+)?")
+
 E = TypeVar("E", bound="RouteraError")
 
 
@@ -66,10 +68,12 @@ class RouteraError(Exception):
     """The root of every error of this package.
 
     `outcome` is what is proven of the write, `attempts` what each attempt met, and `elapsed` the
-    seconds that the whole call took.
+    seconds that the whole call took. `external_id` is the key that a create was sent with, one that
+    was minted for it as well.
     """
 
     outcome: OutcomeName = "not_sent"
+    external_id: str | None = None
     attempts: tuple[Attempt, ...] = ()
     elapsed: float = 0.0
 
@@ -93,7 +97,7 @@ class ValidationError(RouteraError):
 
 
 class Overloaded(RouteraError):  # noqa: N818 (the name is fixed by the design)
-    """More than `max_waiting` calls were already waiting; nothing was sent."""
+    """As many calls as `max_waiting` were already waiting; nothing was sent."""
 
 
 class NotSentError(RouteraError):
@@ -183,9 +187,12 @@ class ServerError(APIStatusError):
     outcome: OutcomeName = "unknown"
 
 
-REQUEST_TIMEOUT = 408
-"""No refusal: a gateway that waited no longer for the request, or said so on an idle connection
-before it had come. RFC 9110 15.5.9 has the client send it again."""
+TRY_AGAIN = frozenset({408, 425})
+"""No refusals: a gateway waited no longer for the request, or had said so on an idle connection
+before it came (RFC 9110 15.5.9), or would not take it so early (RFC 8470 5.2)."""
+
+_MOVED = frozenset({301, 302, 307, 308})
+"""Redirects of the request itself; another 3xx, a 303 above all, may follow work that was done."""
 
 _BY_STATUS: dict[int, type[APIStatusError]] = {
     400: BadRequestError,
@@ -217,7 +224,7 @@ def from_response(
         body=body[:BODY_KEPT],
         retry_after=_retry_after(headers, now),
     )
-    if status == REQUEST_TIMEOUT:
+    if status in TRY_AGAIN:
         error.outcome = "unknown"
     return error
 
@@ -233,7 +240,7 @@ def _redirected(status: int, headers: Mapping[str, str]) -> ConfigurationError:
     error = ConfigurationError(
         f"{status}: the server redirects to {target}; redirects are not followed: check base_url"
     )
-    error.outcome = "rejected"
+    error.outcome = "rejected" if status in _MOVED else "unknown"
     return error
 
 
@@ -251,10 +258,13 @@ def _message(status: int, headers: Mapping[str, str], body: bytes) -> str:
 
 
 def _retry_after(headers: Mapping[str, str], now: Callable[[], datetime]) -> float | None:
-    """Read Retry-After, RFC 9110 10.2.3: seconds, or an HTTP date told by the server's clock."""
+    """Read Retry-After, RFC 9110 10.2.3: seconds, or an HTTP date told by the server's clock.
+
+    Some servers send decimals, which the RFC does not know.
+    """
     text = headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
+    if match := _SECONDS.fullmatch(text):
+        return float(match[1][:9] + (match[2] or "")[:9])
     until = _http_date(text)
     if until is None:
         return None

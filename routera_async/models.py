@@ -5,7 +5,7 @@ Field names are the API's own (API.md, "Objects"). Models know nothing of JSON: 
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import attrs
 
@@ -14,20 +14,30 @@ SYSTEM_FIELDS = frozenset({"id", "created_at", "updated_at", "archived", "archiv
 
 
 @attrs.frozen(kw_only=True)
-class Record:
-    """What every object that the API returns has.
+class Stored:
+    """What everything that the API returns has.
 
     `archived` is False when active and an aware datetime when archived; the API's own sample also
     shows a bare true, which stays True. `custom` holds every key that the model does not declare.
     """
 
     id: str
-    external_id: str | None = None
     created_at: datetime
     updated_at: datetime
     archived: bool | datetime = False
     archived_by: str | None = None
     custom: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+
+@attrs.frozen(kw_only=True)
+class Record(Stored):
+    """What every object that can be created has beside that.
+
+    A subclass of a ticket, contact, company or deal may declare the account's own fields as typed
+    attributes; `RouteraClient.objects` reads them.
+    """
+
+    external_id: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -41,13 +51,49 @@ class Ticket(Record):
 
 
 @attrs.frozen(kw_only=True)
+class Contact(Record):
+    """A contact as the API returns it."""
+
+    first_name: str | None = None
+    last_name: str | None = None
+    email: str | None = None
+    contact_owner: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Company(Record):
+    """A company as the API returns it; its `website_url` stands in `custom`, when asked for."""
+
+    company_name: str | None = None
+    description: str | None = None
+    industry: str | None = None
+    company_owner: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Deal(Record):
+    """A deal as the API returns it."""
+
+    deal_name: str | None = None
+    pipeline: str | None = None
+    deal_stage: str | None = None
+    deal_owner: str | None = None
+
+
+@attrs.frozen(kw_only=True)
 class New:
     """What every object to be created may have.
 
     `external_id` makes the create safe to repeat: the server keeps it unique among active
     records. `custom` holds the account's own fields; a None in it is sent as null, while any other
-    attribute that is None is left out.
+    attribute that is None is left out. A subclass may declare the account's own fields as typed
+    attributes.
     """
+
+    needs_one: ClassVar[tuple[str, ...]] = ()
+    """At least one of these must be set."""
+    unique: ClassVar[tuple[str, ...]] = ("external_id",)
+    """What the server keeps unique among active records, so that a repeat creates nothing."""
 
     external_id: str | None = None
     custom: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
@@ -63,12 +109,128 @@ class NewTicket(New):
     ticket_owner: str | None = None
 
 
+@attrs.frozen(kw_only=True)
+class NewContact(New):
+    """A contact to create: at least one of email, first_name and last_name is required.
+
+    Its email is unique among active contacts, so it makes the create safe to repeat as well.
+    """
+
+    needs_one: ClassVar[tuple[str, ...]] = ("email", "first_name", "last_name")
+    unique: ClassVar[tuple[str, ...]] = ("external_id", "email")
+
+    first_name: str | None = None
+    last_name: str | None = None
+    email: str | None = None
+    contact_owner: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class NewCompany(New):
+    """A company to create: at least one of company_name and website_url is required.
+
+    Its website_url is unique among active companies, so it makes the create safe to repeat as well.
+    """
+
+    needs_one: ClassVar[tuple[str, ...]] = ("company_name", "website_url")
+    unique: ClassVar[tuple[str, ...]] = ("external_id", "website_url")
+
+    company_name: str | None = None
+    website_url: str | None = None
+    description: str | None = None
+    industry: str | None = None
+    company_owner: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class NewDeal(New):
+    """A deal to create; the three without a default are required (assumed from the ticket's)."""
+
+    deal_name: str
+    pipeline: str
+    deal_stage: str
+    deal_owner: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class RouterSettings:
+    """How a router assigns (API.md, "Routers"); undeclared keys stand in `custom`.
+
+    `distribution_model` is "round robin" or "percentage"; `owner_field` is the internal name of the
+    field that a dispatch sets; `trigger` is the router's condition, as JSON.
+    """
+
+    overwrite: bool | None = None
+    owner_field: str | None = None
+    distribution_model: str | None = None
+    default_user: str | None = None
+    disable_default_assignment: bool | None = None
+    ignore_working_hours: bool | None = None
+    account_matching: bool | None = None
+    rotation_type: str | None = None
+    trigger: Mapping[str, Any] | None = attrs.field(default=None, hash=False)
+    custom: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+
+@attrs.frozen(kw_only=True)
+class RouterUser:
+    """A user among whom a router assigns."""
+
+    email: str | None = None
+    custom: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+
+@attrs.frozen(kw_only=True)
+class RouterTeam:
+    """A team among whom a router assigns."""
+
+    name: str | None = None
+    custom: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+
+@attrs.frozen(kw_only=True)
+class Router(Stored):
+    """A router: a rule by which objects of one type are assigned to users; read-only."""
+
+    name: str | None = None
+    object_type: str | None = None
+    has_integration: bool | None = None
+    is_published: bool | None = None
+    settings: RouterSettings | None = None
+    users: tuple[RouterUser, ...] = ()
+    teams: tuple[RouterTeam, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class DispatchResult:
+    """What came of running a router on an object.
+
+    `assigned` is True when `user` became the object's owner, in the field `field_name`; otherwise
+    `message` alone says why not. `hubspot_sync_failed` is True when the assignment held and its
+    sync to HubSpot did not; then `hubspot_error` says why.
+    """
+
+    message: str
+    success: bool = False
+    user: str | None = None
+    field_name: str | None = None
+    owner_assigned_at: datetime | None = None
+    hubspot_sync_failed: bool = False
+    hubspot_error: Any = attrs.field(default=None, hash=False)
+    custom: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+    @property
+    def assigned(self) -> bool:
+        """Whether the object has a new owner."""
+        return self.success
+
+
 T_co = TypeVar("T_co", covariant=True)
 
 
 @attrs.frozen
 class Page(Generic[T_co]):
-    """One page of a list: its records, and where it lay in the whole."""
+    """One page of a list: its records, and the limit and offset that were asked for."""
 
     records: tuple[T_co, ...]
     limit: int

@@ -1,91 +1,166 @@
 """The API's nouns and its verbs: which path, which model, and nothing else."""
 
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Callable,
-    Iterable,
-    Mapping,
-)
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
-from ._codec import decode, encode, from_flat, page_from, to_fields
+import attrs
+
+from ._codec import (
+    check_model,
+    decode,
+    dispatched,
+    encode,
+    encode_json,
+    field_names,
+    from_flat,
+    page_from,
+    to_changes,
+    to_fields,
+)
+from ._listing import LARGEST_PAGE, Listing
 from ._session import PAGE_LIMIT, Answer, Session
+from ._urls import segments_of
 from .bulk.engine import Outcome, Written, run
-from .errors import ConfigurationError, DuplicateError, ResponseError
-from .models import New, NewTicket, Page, Record, Ticket
+from .errors import (
+    Attempt,
+    ConfigurationError,
+    DuplicateError,
+    NotFoundError,
+    ResponseError,
+    RouteraError,
+    ValidationError,
+)
+from .models import (
+    Company,
+    Contact,
+    Deal,
+    DispatchResult,
+    New,
+    NewCompany,
+    NewContact,
+    NewDeal,
+    NewTicket,
+    Page,
+    Record,
+    Router,
+    Stored,
+    Ticket,
+)
+from .retries import Repeat
 
 R = TypeVar("R", bound=Record)
-S = TypeVar("S", bound=Record)
+S = TypeVar("S", bound=Stored)
 N = TypeVar("N", bound=New)
 X = TypeVar("X")
 
-_LARGEST_PAGE = 100
-"""Records a page at the most, API.md, "Query parameters"."""
-
 _CONCURRENCY = 32
 """How many creates `create_many` has under way, unless told."""
+
+_METHODS = {
+    "GET": Repeat.SAFE,
+    "PUT": Repeat.SAFE,
+    "PATCH": Repeat.SAFE,
+    "DELETE": Repeat.SAFE,
+    "POST": Repeat.RISKY,
+}
+"""What `request` sends, and what a repeat of it means unless told."""
 
 
 class Objects(Generic[R, N]):
     """One kind of object, at one path: tickets, for one.
 
-    Every method raises the `RouteraError` that says what is proven; see `errors`.
+    Every method raises the `RouteraError` that says what is proven; see `errors`. `properties`
+    names fields to be returned beside the default ones.
     """
 
     def __init__(
-        self,
-        session: Session,
-        path: str,
-        record: type[R],
-        new: type[N],
-        *,
-        unique: tuple[str, ...] = ("external_id",),
-        mint: bool = False,
+        self, session: Session, path: str, record: type[R], new: type[N], *, mint: bool = False
     ) -> None:
         self._session = session
         self._path = path
         self._record = record
         self._new = new
-        self._unique = unique
         self._mint = mint
+        self._typed = _declared_by_user(record)
 
     async def create(self, new: N | Mapping[str, Any], *, properties: Iterable[str] = ()) -> R:
         """Create a record and return it as the server holds it.
 
         A plain mapping is taken as the fields themselves. Raises `ValidationError` before anything
         is sent when a required field is missing or a system field is written, and `DuplicateError`
-        when an active record holds its external_id already.
+        when an active record holds its external_id, email or website_url already.
         """
         record, _ = await self._create(new, properties)
         return record
 
     async def get(self, id: str, *, properties: Iterable[str] = ()) -> R:  # noqa: A002 (the API's)
-        """Return a record by its id; raises `NotFoundError` when there is none.
+        """Return a record by its id; raises `NotFoundError` when there is none."""
+        return await self._exchange("GET", id, properties)
 
-        `properties` names custom fields to be returned beside the default ones.
+    async def update(
+        self,
+        id: str,  # noqa: A002 (the API's)
+        changes: Mapping[str, Any],
+        *,
+        properties: Iterable[str] = (),
+    ) -> R:
+        """Change some fields of a record, and return it.
+
+        `changes` holds these fields alone; a None is sent as null. Raises `ValidationError` before
+        anything is sent when a system field is written, `NotFoundError` when there is no such
+        active record, and `DuplicateError` when another active record holds the new key. An error
+        whose `outcome` is "unknown" may have changed it: setting the same values again is safe.
         """
-        answer = await self._session.request(
-            "GET", (self._path, id), query=_query(properties), repeatable=True
-        )
-        return _read(answer, lambda flat: from_flat(flat, self._record))
+        return await self._exchange("PATCH", id, properties, encode(to_changes(changes)))
+
+    async def archive(self, id: str) -> R:  # noqa: A002 (the API's)
+        """Archive a record, and return it; raises `NotFoundError` when it is none or archived.
+
+        When an attempt was lost and the next finds no active record, the lost one is taken to have
+        archived it, and the archived record is returned.
+        """
+        try:
+            return await self._exchange("DELETE", id, ())
+        except NotFoundError as error:
+            if error.outcome != "unknown":
+                raise
+            lost = error
+        try:
+            record = await self.get(id)
+        except RouteraError:
+            raise lost from None
+        if record.archived is False:
+            raise lost
+        return record
 
     def list(
         self,
         *,
         properties: Iterable[str] = (),
         archived: bool = False,
-        page_size: int = _LARGEST_PAGE,
-    ) -> "Listing[R]":
+        page_size: int = LARGEST_PAGE,
+    ) -> Listing[R]:
         """Return all records, to be iterated over; archived ones too when `archived`.
 
-        `page_size` is in records, 1 to 100; raises `ConfigurationError` for another.
+        `page_size` is in records, 1 to 100; raises `ConfigurationError` for another. With 1, what
+        is archived meanwhile is not noticed: see `Listing`.
         """
-        if not 1 <= page_size <= _LARGEST_PAGE:
-            raise ConfigurationError(f"page_size must be 1 to {_LARGEST_PAGE}, not {page_size}")
-        query = _query(properties) | ({"archived": "true"} if archived else {})
-        return Listing(self._session, self._path, self._record, query, page_size)
+        query = self._query(properties)
+        return _listing(
+            self._session, self._path, self._record, query, archived=archived, size=page_size
+        )
+
+    async def find(self, external_id: str, *, properties: Iterable[str] = ()) -> R | None:
+        """Return the active record with this external_id, or None.
+
+        The API has no look-up, so this reads the list, a hundred records a request, until it is
+        found: on average half of all the account has. Keep ids, where there are many.
+        """
+        async for record in self.list(properties=properties):
+            if record.external_id == external_id:
+                return record
+        return None
 
     def create_many(
         self,
@@ -113,7 +188,7 @@ class Objects(Generic[R, N]):
         self, new: N | Mapping[str, Any], properties: Iterable[str] = ()
     ) -> Written[R]:
         fields = to_fields(new, self._new)
-        keyed = any(fields.get(name) for name in self._unique)
+        keyed = any(fields.get(name) for name in self._new.unique)
         minted = self._mint and not keyed
         if minted:
             fields["external_id"] = self._session.mint()
@@ -121,68 +196,173 @@ class Objects(Generic[R, N]):
             answer = await self._session.request(
                 "POST",
                 (self._path,),
-                query=_query(properties),
+                query=self._query(properties),
                 body=encode(fields),
-                repeatable=keyed or minted,
+                repeat=Repeat.SAFE if keyed or minted else Repeat.UNKEYED,
             )
-        except DuplicateError as error:
-            if minted and error.ours:
-                error.outcome = "created"  # nobody else can hold a key that was minted here
+            return _read(answer, lambda flat: from_flat(flat, self._record)), answer.attempts
+        except RouteraError as error:
+            error.external_id = fields.get("external_id")
+            if minted and isinstance(error, DuplicateError):
+                error.ours = True  # nobody else can hold a key that was minted here
+                error.outcome = "created"
             raise
-        return _read(answer, lambda flat: from_flat(flat, self._record)), answer.attempts
+
+    async def _exchange(
+        self, method: str, record_id: str, properties: Iterable[str], body: bytes | None = None
+    ) -> R:
+        answer = await self._session.request(
+            method,
+            (self._path, record_id),
+            query=self._query(properties),
+            body=body,
+            repeat=Repeat.SAFE,
+        )
+        return _read(answer, lambda flat: from_flat(flat, self._record))
+
+    def _query(self, properties: Iterable[str]) -> dict[str, str]:
+        return _query([*self._typed, *_names(properties)])
 
 
-class Tickets(Objects[Ticket, NewTicket]):
-    """The tickets of the account, at /tickets."""
+class Routers:
+    """The account's routers, which can only be read."""
 
-    def __init__(self, session: Session, *, mint: bool) -> None:
-        super().__init__(session, "tickets", Ticket, NewTicket, mint=mint)
-
-
-class Listing(Generic[R]):
-    """The records of a list, read page by page as they are asked for."""
-
-    def __init__(
-        self, session: Session, path: str, record: type[R], query: Mapping[str, str], page_size: int
-    ) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._path = path
-        self._record = record
-        self._query = query
-        self._page_size = page_size
 
-    async def __aiter__(self) -> AsyncIterator[R]:
-        async for page in self.pages():
-            for record in page.records:
-                yield record
+    async def get(self, id: str) -> Router:  # noqa: A002 (the API's)
+        """Return a router by its id, a UUID; raises `NotFoundError` when there is none."""
+        answer = await self._session.request("GET", ("routers", id), repeat=Repeat.SAFE)
+        return _read(answer, lambda flat: from_flat(flat, Router))
 
-    async def pages(self) -> AsyncIterator[Page[R]]:
-        """Yield the pages, from the first to the one that is not full.
+    def list(self, *, archived: bool = False, page_size: int = LARGEST_PAGE) -> Listing[Router]:
+        """Return all routers, to be iterated over; archived ones too when `archived`.
 
-        What `count` counts is not documented, so only a short page tells the end (API.md).
+        `page_size` is in routers, 1 to 100; raises `ConfigurationError` for another.
         """
-        size, offset = self._page_size, 0
-        while True:
-            answer = await self._session.request(
-                "GET",
-                (self._path,),
-                query={**self._query, "limit": str(size), "offset": str(offset)},
-                repeatable=True,
-                limit=PAGE_LIMIT,
-            )
-            page = _read(answer, lambda flat: self._page(flat, offset))  # noqa: B023 (used at once)
-            yield page
-            if len(page.records) < size:
-                return
-            offset += size
-
-    def _page(self, answer: Any, offset: int) -> Page[R]:
-        return page_from(answer, self._record, limit=self._page_size, offset=offset)
+        return _listing(self._session, "routers", Router, {}, archived=archived, size=page_size)
 
 
-def _query(properties: Iterable[str]) -> dict[str, str]:
-    names = ",".join(properties)
-    return {"properties": names} if names else {}
+@attrs.frozen
+class Response:
+    """A 2xx to a request of the caller's own making.
+
+    `headers` have lower-case names; `attempts` tells what each attempt met; `elapsed` is in
+    seconds.
+    """
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
+    attempts: tuple[Attempt, ...]
+    elapsed: float
+
+    def json(self) -> Any:
+        """Return the body's JSON value; raises `ResponseError` when it is none."""
+        return decode(self.body)
+
+
+_KINDS: dict[type[Record], tuple[str, type[New]]] = {
+    Ticket: ("tickets", NewTicket),
+    Contact: ("contacts", NewContact),
+    Company: ("companies", NewCompany),
+    Deal: ("deals", NewDeal),
+}
+"""The kinds of objects: where each is, and what is written of it."""
+
+
+def objects_of(
+    session: Session, record: type[Any], new: type[Any] | None, *, mint: bool
+) -> Objects[Any, Any]:
+    """Return the verbs for a kind of object, or for a subclass that declares custom fields.
+
+    Raises `ConfigurationError` for a class that is none, or has a type that JSON cannot become.
+    """
+    for kind, (path, written) in _KINDS.items():
+        if inspect.isclass(record) and issubclass(record, kind):
+            check_model(record)
+            chosen = written if new is None else new
+            if not issubclass(chosen, written):
+                raise ConfigurationError(f"{chosen.__name__} is no {written.__name__}")
+            return Objects(session, path, record, chosen, mint=mint)
+    kinds = ", ".join(kind.__name__ for kind in _KINDS)
+    raise ConfigurationError(f"{record!r} is no subclass of {kinds}")
+
+
+async def dispatch(session: Session, router_id: str, object_id: str) -> DispatchResult:
+    """Run a router on an object."""
+    answer = await session.request(
+        "POST",
+        ("dispatch", "router"),
+        body=encode_json({"router_id": router_id, "object_id": object_id}),
+        repeat=Repeat.SAFE if session.options.retry.resend_dispatch else Repeat.RISKY,
+    )
+    return _read(answer, dispatched)
+
+
+async def request(
+    session: Session,
+    method: str,
+    path: str,
+    *,
+    params: Mapping[str, str] | None,
+    json: Any,
+    repeatable: bool | None,
+) -> Response:
+    """Send what the client knows nothing of."""
+    if method not in _METHODS:
+        raise ValidationError(f"method must be one of {', '.join(_METHODS)}, not {method!r}")
+    if method == "GET" and json is not None:
+        raise ValidationError("a GET has no body: give params")
+    repeat = _METHODS[method]
+    if repeatable is not None:
+        repeat = Repeat.SAFE if repeatable else Repeat.RISKY
+    answer = await session.request(
+        method,
+        segments_of(path),
+        query=params,
+        body=None if json is None else encode_json(json),
+        repeat=repeat,
+        limit=PAGE_LIMIT,
+    )
+    return Response(answer.status, answer.headers, answer.body, answer.attempts, answer.elapsed)
+
+
+def _listing(
+    session: Session, path: str, kind: type[S], query: dict[str, str], *, archived: bool, size: int
+) -> Listing[S]:
+    if not 1 <= size <= LARGEST_PAGE:
+        raise ConfigurationError(f"page_size must be 1 to {LARGEST_PAGE}, not {size}")
+    fixed = query | ({"archived": "true"} if archived else {})
+
+    async def fetch(offset: int) -> Page[S]:
+        answer = await session.request(
+            "GET",
+            (path,),
+            query=fixed | {"limit": str(size), "offset": str(offset)},
+            repeat=Repeat.SAFE,
+            limit=PAGE_LIMIT,
+        )
+        return _read(answer, lambda flat: page_from(flat, kind, limit=size, offset=offset))
+
+    return Listing(fetch, size)
+
+
+def _declared_by_user(record: type[Record]) -> tuple[str, ...]:
+    """Return the names of the custom fields that a subclass of a record declares."""
+    known = next((kind for kind in _KINDS if issubclass(record, kind)), Record)
+    return tuple(name for name in field_names(record) if name not in field_names(known))
+
+
+def _names(properties: Iterable[str]) -> Iterable[str]:
+    if isinstance(properties, str):
+        raise ConfigurationError(f"properties must be a list of names: [{properties!r}]")
+    return properties
+
+
+def _query(names: Iterable[str]) -> dict[str, str]:
+    joined = ",".join(dict.fromkeys(names))
+    return {"properties": joined} if joined else {}
 
 
 def _read(answer: Answer, reader: Callable[[Any], X]) -> X:
@@ -191,7 +371,7 @@ def _read(answer: Answer, reader: Callable[[Any], X]) -> X:
         return reader(decode(answer.body))
     except ResponseError as error:
         error.status = answer.status
-        error.body = answer.excerpt
+        error.body = answer.excerpt()
         error.attempts = answer.attempts
         error.elapsed = answer.elapsed
         raise

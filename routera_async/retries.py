@@ -6,6 +6,7 @@ for work that was never done (tenacity issue 93). Waits and stops run on the clo
 """
 
 from collections.abc import Awaitable, Callable
+from enum import Enum, auto
 from typing import Any
 
 import attrs
@@ -14,6 +15,7 @@ from tenacity.stop import stop_after_attempt, stop_base
 from tenacity.wait import wait_base, wait_exponential
 
 from .errors import (
+    TRY_AGAIN,
     APIStatusError,
     ConfigurationError,
     NotSentError,
@@ -27,18 +29,43 @@ _TRANSIENT = frozenset({500, 502, 503, 504})
 
 def _at_least(least: float) -> Callable[[Any, "attrs.Attribute[Any]", Any], None]:
     def check(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-        if not value >= least:
+        if not (_is_number(value) and value >= least):
             raise ConfigurationError(f"{attribute.name} must be {least} or more, not {value!r}")
 
     return check
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _whole(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    if not isinstance(value, int):
+        raise ConfigurationError(f"{attribute.name} must be a whole number, not {value!r}")
+
+
+def _a_budget(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    if not isinstance(value, RetryBudget):
+        raise ConfigurationError(f"{attribute.name} must be a RetryBudget, not {value!r}")
+
+
 def _more_than_0(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    if not value > 0:  # with none, what waits for a token in an outage would wait for ever
+    if not (_is_number(value) and value > 0):  # with 0, what waits for a token would for ever
         raise ConfigurationError(f"{attribute.name} must be more than 0, not {value!r}")
 
 
-@attrs.frozen(kw_only=True)
+class Repeat(Enum):
+    """What it means to do a call twice."""
+
+    SAFE = auto()
+    """The same as doing it once: a read, a change that sets values, a create with a key."""
+    UNKEYED = auto()
+    """Perhaps a second record: a create without a key."""
+    RISKY = auto()
+    """It may do more harm than not being done: a dispatch, or what nothing is known of."""
+
+
+@attrs.frozen(kw_only=True, cache_hash=True)
 class RetryBudget:
     """How many retries a client may add to what it is asked for.
 
@@ -66,35 +93,41 @@ class RetryPolicy:
     A create without an external_id is sent again after a 500, 502, 503 or 504 as well, and that
     may create a second record: the first attempt may have done its work before it failed. With
     `resend_unkeyed=False` such a call raises `OutcomeUnknown` instead.
+
+    A dispatch is sent again only when it provably was not done, for it may assign twice; with
+    `resend_dispatch=True` it is treated like a read.
     """
 
-    max_attempts: int = attrs.field(default=5, validator=_at_least(1))
+    max_attempts: int = attrs.field(default=5, validator=[_at_least(1), _whole])
     wait_initial: float = attrs.field(default=0.2, validator=_at_least(0))
     wait_max: float = attrs.field(default=20.0, validator=_at_least(0))
     retry_after_max: float = attrs.field(default=60.0, validator=_at_least(0))
     resend_unkeyed: bool = True
-    budget: RetryBudget = RetryBudget()
+    resend_dispatch: bool = False
+    budget: RetryBudget = attrs.field(default=RetryBudget(), validator=_a_budget)
 
-    def sends_again(self, error: BaseException, *, repeatable: bool) -> bool:
-        """Return whether this error may be followed by another attempt.
-
-        `repeatable` says that doing the call twice is the same as doing it once: a read, a change
-        that sets values, or a create whose key the server keeps unique.
-        """
+    def sends_again(self, error: BaseException, repeat: Repeat) -> bool:
+        """Return whether this error may be followed by another attempt."""
         match error:
             case NotSentError() | RateLimitedError():
                 return True
             case ServerError(status=status):
-                return status in _TRANSIENT and (repeatable or self.resend_unkeyed)
-            case OutcomeUnknown() | APIStatusError(status=408):
-                return repeatable
+                return status in _TRANSIENT and self.takes(repeat)
+            case APIStatusError(status=status) if status in TRY_AGAIN:
+                return repeat is Repeat.SAFE
+            case OutcomeUnknown():
+                return repeat is Repeat.SAFE
             case _:  # whatever is not listed, a cancellation among it, goes through
                 return False
 
+    def takes(self, repeat: Repeat) -> bool:
+        """Return whether a server's fault may be followed by such a repeat."""
+        return repeat is Repeat.SAFE or (repeat is Repeat.UNKEYED and self.resend_unkeyed)
+
     def retrying(
         self,
+        repeat: Repeat,
         *,
-        repeatable: bool,
         deadline: float | None,
         clock: Callable[[], float],
         uniform: Callable[[float, float], float],
@@ -108,7 +141,7 @@ class RetryPolicy:
         return AsyncRetrying(
             stop=stop_after_attempt(self.max_attempts) | _OutOfTime(deadline, clock),
             wait=_FullJitter(self, uniform),
-            retry=retry_if_exception(lambda e: self.sends_again(e, repeatable=repeatable)),
+            retry=retry_if_exception(lambda e: self.sends_again(e, repeat)),
             sleep=sleep,
             before_sleep=before_sleep,
             reraise=True,

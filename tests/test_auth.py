@@ -274,6 +274,8 @@ def test_a_token_is_renewed_before_its_end(virtually, lasts, renewed_at):
         await at(renewed_at - 0.1)
         assert await auth.token() == "t1"
         await at(renewed_at)
+        assert await auth.token() == "t1"  # it still lasts: nobody waits
+        await at(renewed_at + 1.5)
         assert await auth.token() == "t2"
 
     virtually(main())
@@ -355,6 +357,8 @@ def test_a_token_without_an_end_lasts_an_hour(virtually):
         assert route.asked == 1
         await at(3541)
         await auth.token()
+        await at(3543)
+        assert await auth.token() == "t1"
         assert route.asked == 2
 
     virtually(main())

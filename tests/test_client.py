@@ -74,7 +74,7 @@ async def test_a_client_left_open_is_told(sandbox, unkeyed):
     """A client that is dropped while its loop runs warns, and its connections are closed."""
     client = RouteraClient(sandbox.token, base_url=sandbox.url)
     await client.tickets.create(unkeyed)
-    http = client._session._pools[asyncio.get_running_loop()].http
+    http = client._session._pools.here().http
     with pytest.warns(ResourceWarning, match="a RouteraClient was left open"):
         del client
     gc.collect()  # the warning held its source until now
@@ -131,7 +131,7 @@ async def test_a_cancelled_closing_closes(wires, new, token):
     client = RouteraClient(token, base_url=wire.url)
     call = asyncio.create_task(client.tickets.create(new))
     await wire.arrived.wait()
-    http = client._session._pools[asyncio.get_running_loop()].http
+    http = client._session._pools.here().http
     closing = asyncio.create_task(client.aclose())
     await asyncio.sleep(0)
     closing.cancel()

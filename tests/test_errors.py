@@ -99,10 +99,11 @@ def test_a_status_has_one_meaning(status):
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
 def test_a_redirect_is_a_wrong_setting(status):
-    """A 3xx says where it leads and to look at base_url; nothing was done."""
+    """A 3xx says where it leads and to look at base_url; what moved was not done."""
     error = answer(status, {"location": "https://elsewhere.example/\r\n"})
     assert type(error) is errors.ConfigurationError
-    assert error.outcome == "rejected"
+    moved = status in {301, 302, 307, 308}  # another may follow work that was done
+    assert error.outcome == ("rejected" if moved else "unknown")
     assert "https://elsewhere.example/;" in str(error)
     assert "base_url" in str(error)
 
@@ -169,7 +170,7 @@ def test_one_line_is_one_line(text):
         ({}, None),
         ({"Retry-After": ""}, None),
         ({"Retry-After": "-1"}, None),
-        ({"Retry-After": "1.5"}, None),
+        ({"Retry-After": "1.5"}, 1.5),
         ({"Retry-After": "٣"}, None),
         ({"Retry-After": "soon"}, None),
         ({"Retry-After": "Thu, 12 Jun 2025 12:00:30"}, None),

@@ -5,7 +5,6 @@ import asyncio
 import aiohttp
 import pytest
 
-from routera_async import RetryBudget
 from routera_async._pool import Pool
 from routera_async.errors import Overloaded
 
@@ -16,7 +15,7 @@ def make():
 
     def pool(limit, /, **connector):
         http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(**connector))
-        return Pool(limit, http, RetryBudget())
+        return Pool(limit, http)
 
     return pool
 
@@ -48,7 +47,7 @@ def test_places_are_taken_in_order(virtually, make):
 
 
 def test_more_than_max_waiting_is_refused(virtually, make):
-    """Who would wait behind more than max_waiting others is refused at once, and takes no place."""
+    """Who would wait while max_waiting others do is refused at once, and takes no place."""
 
     async def main():
         pool = make(1)

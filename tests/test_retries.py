@@ -17,7 +17,9 @@ from routera_async.errors import (
     ValidationError,
     from_response,
 )
-from routera_async.retries import RetryPolicy
+from routera_async.retries import Repeat, RetryPolicy
+
+SAFE, UNKEYED, RISKY = Repeat
 
 NEVER = [
     *(("status", status) for status in (302, 400, 401, 403, 404, 405, 409, 413, 422, 501, 505)),
@@ -67,7 +69,7 @@ class Spent:
     error: BaseException | None = None
 
 
-def spend(virtually, policy, errors, *, deadline=None, repeatable=True, uniform=None):
+def spend(virtually, policy, errors, *, deadline=None, repeat=Repeat.SAFE, uniform=None):
     """Make a call that meets these errors and then succeeds."""
     spent, pending = Spent(), list(errors)
 
@@ -79,7 +81,7 @@ def spend(virtually, policy, errors, *, deadline=None, repeatable=True, uniform=
     async def call():
         clock = asyncio.get_running_loop().time
         retrying = policy.retrying(
-            repeatable=repeatable,
+            repeat,
             deadline=deadline,
             clock=clock,
             uniform=uniform or random.Random(0).uniform,
@@ -96,35 +98,39 @@ def spend(virtually, policy, errors, *, deadline=None, repeatable=True, uniform=
     return spent
 
 
-@pytest.mark.parametrize("repeatable", [True, False])
+@pytest.mark.parametrize("repeat", Repeat)
 @pytest.mark.parametrize(("kind", "what"), NEVER)
-def test_what_is_never_sent_again(virtually, kind, what, repeatable):
+def test_what_is_never_sent_again(virtually, kind, what, repeat):
     """A refusal, a duplicate, a setting and a cancellation end the call at once."""
     error = error_of(kind, what)
-    spent = spend(virtually, RetryPolicy(), [error], repeatable=repeatable)
+    spent = spend(virtually, RetryPolicy(), [error], repeat=repeat)
     assert (spent.attempts, spent.waits) == (1, [])
     assert spent.error is error
 
 
 @pytest.mark.parametrize(
-    ("error", "repeatable", "resend_unkeyed", "again"),
+    ("error", "repeat", "resend_unkeyed", "again"),
     [
-        *((answered(status), True, False, True) for status in (429, 500, 502, 503, 504)),
-        *((answered(status), False, True, True) for status in (429, 500, 502, 503, 504)),
-        *((answered(status), False, False, False) for status in (500, 502, 503, 504)),
-        (answered(429), False, False, True),
-        (answered(408), True, False, True),
-        (answered(408), False, True, False),
-        (NotSentError("refused"), False, False, True),
-        (OutcomeUnknown("lost"), True, False, True),
-        (OutcomeUnknown("lost"), False, True, False),
-        (OutcomeUnknown("lost"), False, False, False),
+        *((answered(status), SAFE, False, True) for status in (429, 500, 502, 503, 504)),
+        *((answered(status), UNKEYED, True, True) for status in (429, 500, 502, 503, 504)),
+        *((answered(status), UNKEYED, False, False) for status in (500, 502, 503, 504)),
+        (answered(429), UNKEYED, False, True),
+        (answered(408), SAFE, False, True),
+        (answered(408), UNKEYED, True, False),
+        (NotSentError("refused"), UNKEYED, False, True),
+        (OutcomeUnknown("lost"), SAFE, False, True),
+        (OutcomeUnknown("lost"), UNKEYED, True, False),
+        (OutcomeUnknown("lost"), UNKEYED, False, False),
+        *((answered(status), RISKY, True, False) for status in (408, 500, 502, 503, 504)),
+        (OutcomeUnknown("lost"), RISKY, True, False),
+        (answered(429), RISKY, False, True),
+        (NotSentError("refused"), RISKY, False, True),
     ],
 )
-def test_what_is_sent_again(virtually, error, repeatable, resend_unkeyed, again):
+def test_what_is_sent_again(virtually, error, repeat, resend_unkeyed, again):
     """What was not done is sent again; what may have been done, as its key and policy allow."""
     policy = RetryPolicy(resend_unkeyed=resend_unkeyed)
-    spent = spend(virtually, policy, [error], repeatable=repeatable)
+    spent = spend(virtually, policy, [error], repeat=repeat)
     assert spent.attempts == (2 if again else 1)
     assert spent.error is (None if again else error)
 
@@ -220,7 +226,7 @@ def test_concurrent_calls_do_not_mix(virtually):
             return number, met
 
         return await policy.retrying(
-            repeatable=True,
+            Repeat.SAFE,
             deadline=None,
             clock=asyncio.get_running_loop().time,
             uniform=random.Random(number).uniform,

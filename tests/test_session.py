@@ -29,7 +29,7 @@ from routera_async import (
     UnauthorizedError,
     ValidationError,
 )
-from routera_async._session import _segment, checked_base_url
+from routera_async._urls import _segment, checked_base_url
 
 TICKETS = "https://api.routera.io/tickets"
 REQUEST = (

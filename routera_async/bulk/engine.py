@@ -138,7 +138,7 @@ class _Work(Generic[X, T]):
             return Outcome(
                 status=_status(error),
                 row=number,
-                external_id=key,
+                external_id=error.external_id or key,
                 error=error,
                 attempts=error.attempts,
                 given=row,
@@ -146,7 +146,7 @@ class _Work(Generic[X, T]):
         return Outcome(
             status="created",
             row=number,
-            external_id=key,
+            external_id=key or getattr(record, "external_id", None),
             record=record,
             attempts=attempts,
             given=row,

@@ -29,6 +29,8 @@ class Body:
 class Answer:
     """What aiohttp would give."""
 
+    connection = None
+
     def __init__(self, status):
         self.headers = {}
         self.status = status
@@ -42,6 +44,7 @@ class Server:
     """Stands in for aiohttp's session; answers after 20 ms with what `decide` says."""
 
     connector = None
+    closed = False
 
     def __init__(self, decide):
         self.requests = 0

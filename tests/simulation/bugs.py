@@ -44,8 +44,8 @@ class Bug:
 def _also(kinds: type[BaseException]) -> Callable[[], Any]:
     """Return the bug that these, too, are sent again."""
 
-    def sends(self: Any, error: BaseException, *, repeatable: bool) -> bool:
-        return isinstance(error, kinds) or real(self, error, repeatable=repeatable)
+    def sends(self: Any, error: BaseException, repeat: retries.Repeat) -> bool:
+        return isinstance(error, kinds) or real(self, error, repeat)
 
     real = retries.RetryPolicy.sends_again
     return lambda: patch.object(retries.RetryPolicy, "sends_again", sends)
@@ -54,8 +54,8 @@ def _also(kinds: type[BaseException]) -> Callable[[], Any]:
 def _resend_unkeyed() -> Any:
     real = retries.RetryPolicy.sends_again
 
-    def sends(self: Any, error: BaseException, *, repeatable: bool) -> bool:
-        return real(self, error, repeatable=True)
+    def sends(self: Any, error: BaseException, _: retries.Repeat) -> bool:
+        return real(self, error, retries.Repeat.SAFE)
 
     return patch.object(retries.RetryPolicy, "sends_again", sends)
 
@@ -76,14 +76,14 @@ def _judge_by_type() -> Any:
 
     def verdict(self: Any) -> RouteraError | None:
         if self.status is None and str(self.error).startswith("ServerDisconnected"):
-            self.body.begun = False
+            self.body.times = 0
         return real(self)
 
     return patch.object(evidence.Evidence, "verdict", verdict)
 
 
 def _forget_doubt() -> Any:
-    def settled(self: Any, error: RouteraError, elapsed: float, *, resends: bool) -> RouteraError:
+    def settled(self: Any, error: RouteraError, elapsed: float, _: Any) -> RouteraError:
         error.attempts, error.elapsed = tuple(self.attempts), elapsed
         return error
 
@@ -118,13 +118,13 @@ def _follow_redirects() -> Any:
 def _share_retrying() -> Any:
     real, shared = retries.RetryPolicy.retrying, {}
 
-    def retrying(self: Any, **kwargs: Any) -> Any:
+    def retrying(self: Any, repeat: Any, **kwargs: Any) -> Any:
         def told(state: Any) -> Any:
             kwargs["before_sleep"](state)
             return asyncio.sleep(0)
 
         key = asyncio.get_running_loop()
-        return shared.setdefault(key, real(self, **kwargs | {"before_sleep": told}))
+        return shared.setdefault(key, real(self, repeat, **kwargs | {"before_sleep": told}))
 
     return patch.object(retries.RetryPolicy, "retrying", retrying)
 

@@ -255,7 +255,7 @@ class Run:
 
     def _check_idle(self, connector: aiohttp.BaseConnector) -> None:
         """Check that nothing is held any more: no place among those in flight, no connection."""
-        for pool in self._client._session._pools.values():
+        for pool in self._client._session._pools._pools.values():
             held = pool._slots._value != min(
                 filter(None, (self.plan.max_connections, self.plan.connector_limit))
             )

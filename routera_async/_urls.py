@@ -1,0 +1,94 @@
+"""Where a request goes: below one base URL, out of which nothing can lead."""
+
+import re
+from collections.abc import Mapping
+from ipaddress import ip_address
+from urllib.parse import quote
+
+from yarl import URL
+
+from .errors import ConfigurationError, ValidationError, one_line
+
+_NO_SEGMENT = re.compile(r"[/\\?#%\x00-\x20\x7f-\x9f\u2028\u2029\ud800-\udfff]|^\.{0,2}$")
+"""What would lead out of its place in a path, or be read in two ways on the way."""
+
+_BLANK = re.compile(r"[\x00-\x20\x7f]")
+
+
+class BaseURL:
+    """The URL that every path is joined to.
+
+    Raises `ConfigurationError` for what is not an http(s) URL, or is http to a far host.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._base = checked_base_url(text)
+        self._collections: dict[tuple[str, ...], URL] = {}
+
+    def __str__(self) -> str:
+        return self._base
+
+    def join(self, segments: tuple[str, ...], query: Mapping[str, str] | None = None) -> URL:
+        """Return the URL of a path, given as its segments; `ValidationError` when one is none."""
+        url = self._collections.get(segments)
+        if url is None:
+            url = URL(f"{self._base}/{'/'.join(map(_segment, segments))}", encoded=True)
+            if len(segments) == 1:
+                self._collections[segments] = url
+        return url.with_query(query) if query else url
+
+
+def segments_of(path: str) -> tuple[str, ...]:
+    """Return the segments of a path such as "/tickets/123".
+
+    Raises `ValidationError` for what is none: a full URL, `//host`, `..`, `%2F`, a query.
+    """
+    segments = tuple(path.removeprefix("/").split("/"))
+    if not path.startswith("/") or any(map(_NO_SEGMENT.search, segments)):
+        raise ValidationError(
+            f'{one_line(path, 80)!r} is no path: write "/tickets/123", and a query as params'
+        )
+    return segments
+
+
+def checked_base_url(text: str) -> str:
+    """Return a base URL without its last slash; raises `ConfigurationError` for any other."""
+    try:
+        url = URL(text)
+        host = url.host or ""
+    except (ValueError, TypeError):
+        raise ConfigurationError("base_url is not a URL") from None
+    if _BLANK.search(text):
+        raise ConfigurationError("base_url holds a space or a control character")
+    if url.user or url.password or url.query_string or url.fragment:
+        raise ConfigurationError("base_url must be a scheme, a host and perhaps a path, no more")
+    if url.scheme not in {"http", "https"} or not host:
+        raise ConfigurationError(f"base_url must begin with https:// and name a host, not {text!r}")
+    if url.scheme == "http" and not _is_loopback(host):
+        raise ConfigurationError(f"http:// would show the token to the network: https://{host}")
+    return str(url).rstrip("/")
+
+
+def checked_proxy(text: str) -> str:
+    """Return the URL of a proxy; raises `ConfigurationError` for any other, without showing it."""
+    try:
+        url = URL(text)
+        fine = url.scheme in {"http", "https"} and bool(url.host) and not _BLANK.search(text)
+    except (ValueError, TypeError):
+        fine = False
+    if not fine:
+        raise ConfigurationError("proxy must be http://[user:password@]host[:port]")
+    return text
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _segment(text: object) -> str:
+    if not isinstance(text, str) or _NO_SEGMENT.search(text):
+        raise ValidationError(f"{one_line(str(text), 80)!r} is no id")
+    return quote(text, safe="")
