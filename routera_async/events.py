@@ -24,7 +24,8 @@ class AttemptFinished:
     """One attempt of a call ended, however it ended.
 
     `sent` is False only when the request provably never left; `status` is None when no answer
-    came, and then `error` names what came instead. `elapsed` is in seconds.
+    came, and then `error` names what came instead. `elapsed` is in seconds, and so is
+    `retry_after`: what the answer asked for, or None.
     """
 
     method: str
@@ -34,6 +35,7 @@ class AttemptFinished:
     status: int | None
     error: str | None
     elapsed: float
+    retry_after: float | None = None
 
 
 @attrs.frozen
@@ -46,7 +48,39 @@ class RetryScheduled:
     delay: float
 
 
-Event = AttemptStarted | AttemptFinished | RetryScheduled
+@attrs.frozen
+class LimiterChanged:
+    """An import may have another number of rows under way at once: `limit`."""
+
+    limit: int
+
+
+@attrs.frozen
+class ImportPaused:
+    """An import sends nothing but one probe at a time, the first in `retry_in` seconds.
+
+    `reason` is for a person to read.
+    """
+
+    reason: str
+    retry_in: float
+
+
+@attrs.frozen
+class ImportResumed:
+    """An import goes on, after it had no healthy answer for `paused_for` seconds."""
+
+    paused_for: float
+
+
+Event = (
+    AttemptStarted
+    | AttemptFinished
+    | RetryScheduled
+    | LimiterChanged
+    | ImportPaused
+    | ImportResumed
+)
 
 
 class Hook(Protocol):

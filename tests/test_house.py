@@ -62,6 +62,10 @@ MAY_IMPORT = {
     "bulk.jsonl_rows": {"errors", "bulk.rows"},
     "bulk.readers": {"errors", "bulk.rows", "bulk.csv_rows", "bulk.jsonl_rows"},
     "bulk.mapping": {"errors", "models", "bulk.cells"},
+    "bulk.rate": {"errors"},
+    "bulk.window": set(),
+    "bulk.outage": {"events"},
+    "bulk.limiter": {"errors", "events", "bulk.rate", "bulk.window", "bulk.outage"},
     "bulk.report": {"errors", "bulk.readers"},
     "bulk.engine": {"errors", "events"},
 }
