@@ -7,6 +7,10 @@ from ._listing import Listing
 from ._version import __version__
 from .auth import Auth, ClientCredentials, StaticToken, TokenProvider
 from .bulk.engine import Outcome
+from .bulk.journal import Binding, Journal
+from .bulk.many import Bulk
+from .bulk.mapping import Mapping
+from .bulk.report import Summary
 from .client import RouteraClient
 from .errors import (
     APIStatusError,
@@ -15,6 +19,7 @@ from .errors import (
     ConfigurationError,
     DuplicateError,
     ForbiddenError,
+    JournalError,
     NotFoundError,
     NotSentError,
     OutcomeUnknown,
@@ -26,7 +31,17 @@ from .errors import (
     UnauthorizedError,
     ValidationError,
 )
-from .events import AttemptFinished, AttemptStarted, Event, Hook, RetryScheduled
+from .events import (
+    AttemptFinished,
+    AttemptStarted,
+    Event,
+    Hook,
+    ImportPaused,
+    ImportResumed,
+    LimiterChanged,
+    RetryScheduled,
+)
+from .importing import ImportProgress, ImportSettings, import_file
 from .models import (
     Company,
     Contact,
@@ -53,6 +68,8 @@ __all__ = [
     "AttemptStarted",
     "Auth",
     "BadRequestError",
+    "Binding",
+    "Bulk",
     "ClientCredentials",
     "Company",
     "ConfigurationError",
@@ -63,7 +80,15 @@ __all__ = [
     "Event",
     "ForbiddenError",
     "Hook",
+    "ImportPaused",
+    "ImportProgress",
+    "ImportResumed",
+    "ImportSettings",
+    "Journal",
+    "JournalError",
+    "LimiterChanged",
     "Listing",
+    "Mapping",
     "NewCompany",
     "NewContact",
     "NewDeal",
@@ -90,9 +115,11 @@ __all__ = [
     "Routers",
     "ServerError",
     "StaticToken",
+    "Summary",
     "Ticket",
     "TokenProvider",
     "UnauthorizedError",
     "ValidationError",
     "__version__",
+    "import_file",
 ]

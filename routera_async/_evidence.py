@@ -58,6 +58,8 @@ class Call:
     """The token that the server has answered with 401."""
     tokens: list[str] = attrs.field(factory=list, repr=False)
     """What the call has sent, and no error may show."""
+    probes: int = 0
+    """Attempts that were not the call's own doing: they are not counted."""
     repeated: bool = False
     """Whether aiohttp has sent an attempt twice of its own accord, as it does a DELETE."""
     cut_off: RouteraError | None = None

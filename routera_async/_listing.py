@@ -31,8 +31,8 @@ class Listing(Generic[R]):
     """The records of a list, read as they are asked for; may be iterated over more than once.
 
     A page is found by its offset alone, so a record that is archived while the list is read moves
-    all behind it one place forward. Pages overlap by up to five records: when none of a page was seen
-    before, the list has moved, and it is read again from further in front. So a record that is
+    all behind it one place forward. Pages overlap by up to five records: when none of a page was
+    seen before, the list has moved, and it is read again from further in front. So a record that is
     there from the first page to the last is listed, and no record twice, as long as the server
     keeps the order and no more than 10,000 of the records that were read last are archived between
     two pages. A record that is created meanwhile is listed when it comes in behind.

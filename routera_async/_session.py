@@ -19,8 +19,8 @@ import logging
 import random
 import ssl
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 from aiohttp import ClientSession
 from tenacity import RetryCallState
@@ -51,6 +51,29 @@ _JITTER = 0.95
 """An attempt's time-out is drawn from this fraction of `timeout` to all of it."""
 
 _HEADERS = {"Accept": "application/json", "User-Agent": f"routera-async/{__version__}"}
+
+
+class Leave(Protocol):
+    """Leave to make one attempt; `timeout` is in seconds, or None for the usual one."""
+
+    @property
+    def probe(self) -> bool:
+        """Whether it is made to find out about the server, and not counted."""
+
+    @property
+    def timeout(self) -> float | None:
+        """How long it may take."""
+
+
+class Gate(Protocol):
+    """What an import's attempts pass before they are admitted."""
+
+    async def enter(self) -> Leave:
+        """Wait for leave; raises `NotSentError` when there will be none."""
+
+    def __call__(self, event: Event, /) -> None:
+        """Hear, as a hook, of what became of an attempt."""
+
 
 _log = logging.getLogger("routera_async")
 
@@ -104,6 +127,7 @@ class Session:
         self._max_waiting = max_waiting
         self._hooks = tuple(hooks)
         self._faulty: set[int] = set()
+        self._gate: Gate | None = None
         self._uniform = random.uniform
         self._pools = Pools(max_connections, http)
         self._how = _how(proxy, tls)
@@ -117,6 +141,16 @@ class Session:
         return self._pools.limit
 
     @property
+    def base_url(self) -> str:
+        """Where the API is, without a slash at the end."""
+        return str(self._base)
+
+    @property
+    def hooks(self) -> tuple[Hook, ...]:
+        """What is told of every attempt."""
+        return self._hooks
+
+    @property
     def options(self) -> Options:
         """How a call is made."""
         return self._options
@@ -126,6 +160,13 @@ class Session:
         other = copy.copy(self)
         other._options = options  # noqa: SLF001 (it is one of our own)
         other._headers = {**_HEADERS, **options.headers}  # noqa: SLF001
+        return other
+
+    def gated(self, gate: Gate, hooks: Iterable[Hook] = ()) -> "Session":
+        """Return a session whose attempts pass a gate, which hears of each as more hooks do."""
+        other = copy.copy(self)
+        other._gate = gate  # noqa: SLF001 (it is one of our own)
+        other._hooks = (*self._hooks, gate, *hooks)  # noqa: SLF001
         return other
 
     def mint(self) -> str:
@@ -226,6 +267,7 @@ class Session:
             uniform=self._uniform,
             sleep=sleep,
             before_sleep=scheduled,
+            spared=lambda: call.probes,
         )
         try:
             return await retrying(attempt)
@@ -235,17 +277,22 @@ class Session:
     async def _attempt(self, call: Call, pool: Pool) -> Evidence | RouteraError:
         """Send once when admitted, and once more when a 401 is cured by another token."""
         try:
+            leave = None if self._gate is None else await self._gate.enter()
             await pool.admit(None if call.attempts else self._max_waiting)
-        except Overloaded as error:
-            return error
+        except (NotSentError, Overloaded) as error:
+            return error.with_traceback(None)
+        limit = self._options.timeout
+        if leave is not None:
+            call.probes += leave.probe
+            limit = limit if leave.timeout is None else min(limit, leave.timeout)
         try:
             token = await self._token(call.refused)
-            result = await self._exchange(call, pool, token)
+            result = await self._exchange(call, pool, token, limit)
             if isinstance(result, UnauthorizedError) and call.refused is None:
                 call.refused = token
                 fresh = await self._token(token)
                 if fresh != token:
-                    result = await self._exchange(call, pool, fresh)
+                    result = await self._exchange(call, pool, fresh, limit)
         except RouteraError as error:
             return error.with_traceback(None)
         else:
@@ -267,15 +314,17 @@ class Session:
             problem = NotSentError(f"no token could be had ({type(error).__name__})")
         raise problem
 
-    async def _exchange(self, call: Call, pool: Pool, token: str) -> Evidence | RouteraError:
-        """Send once, note what was met, and return what it proves."""
+    async def _exchange(
+        self, call: Call, pool: Pool, token: str, limit: float
+    ) -> Evidence | RouteraError:
+        """Send once, within `limit` seconds, note what was met, and return what it proves."""
         evidence = Evidence(call, token)
         number = len(call.attempts) + 1
         began = pool.loop.time()
         if self._hooks:
             self._tell(AttemptStarted(call.method, call.url.path, number))
         try:
-            async with asyncio.timeout(self._options.timeout * self._uniform(_JITTER, 1.0)):
+            async with asyncio.timeout(limit * self._uniform(_JITTER, 1.0)):
                 evidence.met(
                     await pool.http.request(
                         call.method,
@@ -305,6 +354,7 @@ class Session:
                         status=evidence.status,
                         error=evidence.error,
                         elapsed=elapsed,
+                        retry_after=getattr(verdict, "retry_after", None),
                     )
                 )
         return verdict or evidence

@@ -207,6 +207,11 @@ class RouteraClient:
             self._session, method, path, params=params, json=json, repeatable=repeatable
         )
 
+    @property
+    def base_url(self) -> str:
+        """Where the API is, without a slash at the end."""
+        return self._session.base_url
+
     async def __aenter__(self) -> Self:
         self._session.reopen()
         return self

@@ -1,7 +1,18 @@
 """The API's nouns and its verbs: which path, which model, and nothing else."""
 
+import asyncio
+import copy
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Mapping,
+)
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -15,13 +26,19 @@ from ._codec import (
     field_names,
     from_flat,
     page_from,
+    required_fields,
     to_changes,
     to_fields,
+    to_flat,
 )
 from ._listing import LARGEST_PAGE, Listing
 from ._session import PAGE_LIMIT, Answer, Session
 from ._urls import segments_of
-from .bulk.engine import Outcome, Written, run
+from .bulk.engine import Outcome, Written
+from .bulk.journal import Journal
+from .bulk.limiter import Limiter
+from .bulk.many import Bulk
+from .bulk.many import create_many as run_import
 from .errors import (
     Attempt,
     ConfigurationError,
@@ -31,6 +48,7 @@ from .errors import (
     RouteraError,
     ValidationError,
 )
+from .events import Hook
 from .models import (
     Company,
     Contact,
@@ -91,7 +109,7 @@ class Objects(Generic[R, N]):
         is sent when a required field is missing or a system field is written, and `DuplicateError`
         when an active record holds its external_id, email or website_url already.
         """
-        record, _ = await self._create(new, properties)
+        record, _ = await self._write(self._prepare(new), properties)
         return record
 
     async def get(self, id: str, *, properties: Iterable[str] = ()) -> R:  # noqa: A002 (the API's)
@@ -168,13 +186,21 @@ class Objects(Generic[R, N]):
         *,
         concurrency: int | None = None,
         parse: Callable[[X], N | Mapping[str, Any]] | None = None,
+        journal: Journal | None = None,
+        bulk: Bulk = Bulk(),  # noqa: B008 (frozen)
+        hooks: Iterable[Hook] = (),
+        stop: asyncio.Event | None = None,
     ) -> AsyncGenerator[Outcome[R]]:
         """Create many records, and yield the outcome of each as it is known.
 
         `records` is any iterable or async iterable, of which no more is read than is under way;
         `concurrency` is how many that are at the most, 32 unless told, and never more than
-        `max_connections`. `parse` gives what is to be created of each, when they are not that
-        themselves. Nothing is raised for a record, but only for what stops them all.
+        `max_connections`: it begins with a few, and adapts to what the server can take. `parse`
+        gives what is to be created of each, when they are not that themselves. With a `journal`
+        each record is written down before it is sent, and what an earlier run has found out is not
+        done again. `hooks` hear of what happens, beside those of the client. Once `stop` is set no
+        more records are read. Nothing is raised for a record, but only for what stops them all:
+        what `bulk` gives up on, for one.
         """
         most = self._session.max_connections
         wanted = min(_CONCURRENCY, most) if concurrency is None else concurrency
@@ -182,30 +208,50 @@ class Objects(Generic[R, N]):
             raise ConfigurationError(
                 f"concurrency must be 1 to {most} (max_connections), not {concurrency}"
             )
-        return run(records, parse=parse or _as_given, write=self._create, concurrency=wanted)
+        return run_import(
+            records,
+            lambda limiter: _Verbs(self, limiter, tuple(hooks)),
+            parse=parse or _as_given,
+            concurrency=wanted,
+            timeout=self._session.options.timeout,
+            bulk=bulk,
+            journal=journal,
+            hooks=(*self._session.hooks, *hooks),
+            stop=stop,
+        )
 
-    async def _create(
-        self, new: N | Mapping[str, Any], properties: Iterable[str] = ()
-    ) -> Written[R]:
+    def _prepare(
+        self, new: N | Mapping[str, Any], key: str | None = None, *, doubtful: bool = False
+    ) -> "Prepared":
+        """Make a create ready to be sent; `key` is for one that has none of its own."""
         fields = to_fields(new, self._new)
-        keyed = any(fields.get(name) for name in self._new.unique)
-        minted = self._mint and not keyed
-        if minted:
-            fields["external_id"] = self._session.mint()
+        own = next((name for name in self._new.unique if fields.get(name)), None)
+        made = None
+        if own is None:
+            made = key or (self._session.mint() if self._mint else None)
+            if made is not None:
+                fields["external_id"] = made
+        return Prepared(
+            body=encode(fields),
+            external_id=fields.get("external_id"),
+            own=None if own is None else str(fields[own]),
+            made=made,
+            key_name=own or (None if made is None else "external_id"),
+            doubtful=doubtful,
+        )
+
+    async def _write(self, new: "Prepared", properties: Iterable[str] = ()) -> Written[R]:
         try:
             answer = await self._session.request(
                 "POST",
                 (self._path,),
                 query=self._query(properties),
-                body=encode(fields),
-                repeat=Repeat.SAFE if keyed or minted else Repeat.UNKEYED,
+                body=new.body,
+                repeat=Repeat.UNKEYED if new.key is None else Repeat.SAFE,
             )
             return _read(answer, lambda flat: from_flat(flat, self._record)), answer.attempts
         except RouteraError as error:
-            error.external_id = fields.get("external_id")
-            if minted and isinstance(error, DuplicateError):
-                error.ours = True  # nobody else can hold a key that was minted here
-                error.outcome = "created"
+            new.tell(error)
             raise
 
     async def _exchange(
@@ -222,6 +268,81 @@ class Objects(Generic[R, N]):
 
     def _query(self, properties: Iterable[str]) -> dict[str, str]:
         return _query([*self._typed, *_names(properties)])
+
+
+@attrs.frozen(kw_only=True)
+class Prepared:
+    """One create, ready to be sent: its body is the same, whatever happens to it.
+
+    `own` is the input's own value that the server keeps unique, or None; `made` one that was made
+    for it, which nobody else can have; `key_name` the field that holds either. `doubtful` says
+    that an earlier run may have sent it.
+    """
+
+    body: bytes = attrs.field(repr=False)
+    external_id: str | None
+    own: str | None
+    made: str | None
+    key_name: str | None
+    doubtful: bool
+
+    @property
+    def key(self) -> str | None:
+        """What makes it safe to send again."""
+        return self.own or self.made
+
+    def tell(self, error: RouteraError) -> None:
+        """Write on an error what it proves of this create."""
+        error.external_id = self.external_id
+        if isinstance(error, DuplicateError):
+            error.ours |= self.doubtful
+            if self.made is not None:
+                error.ours, error.outcome = True, "created"  # nobody else can hold that key
+        elif self.doubtful and error.outcome in {"rejected", "not_sent"}:
+            error.outcome = "unknown"
+
+
+class _Verbs(Generic[R, N]):
+    """What an import does with one kind of object, through its limiter."""
+
+    def __init__(self, objects: Objects[R, N], limiter: Limiter, hooks: tuple[Hook, ...]) -> None:
+        self._all = objects
+        self._gated = copy.copy(objects)
+        self._gated._session = objects._session.gated(limiter, hooks)  # noqa: SLF001 (our own)
+
+    @property
+    def naming(self) -> frozenset[str]:
+        """The fields without which nothing can be the same record."""
+        new = self._all._new  # noqa: SLF001
+        return frozenset(required_fields(new) or new.needs_one)
+
+    def prepare(self, new: Any, key: str | None, *, doubtful: bool) -> Prepared:
+        """Return what `write` takes; `key` is for a record that has none of its own."""
+        return self._all._prepare(new, key, doubtful=doubtful)  # noqa: SLF001
+
+    async def write(self, prepared: Prepared) -> Written[R]:
+        """Create a record."""
+        return await self._gated._write(prepared)  # noqa: SLF001
+
+    async def flat(self, names: frozenset[str]) -> AsyncIterator[Mapping[str, Any]]:
+        """List all active records with these properties, flat but for `created_at`."""
+        async for record in self._all.list(properties=sorted(names)):
+            yield {**to_flat(record), "created_at": record.created_at}
+
+    async def server_time(self) -> datetime:
+        """Return what time it is by the server's clock, or by ours when it does not tell."""
+        objects = self._all
+        answer = await objects._session.request(  # noqa: SLF001
+            "GET",
+            (objects._path,),  # noqa: SLF001
+            query={"limit": "10"},
+            repeat=Repeat.SAFE,
+            limit=PAGE_LIMIT,
+        )
+        try:
+            return parsedate_to_datetime(answer.headers.get("date", "")).replace(tzinfo=UTC)
+        except ValueError:
+            return datetime.now(UTC)
 
 
 class Routers:

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
-from tenacity.stop import stop_after_attempt, stop_base
+from tenacity.stop import stop_base
 from tenacity.wait import wait_base, wait_exponential
 
 from .errors import (
@@ -133,19 +133,32 @@ class RetryPolicy:
         uniform: Callable[[float, float], float],
         sleep: Callable[[float], Awaitable[None]],
         before_sleep: Callable[[RetryCallState], None],
+        spared: Callable[[], int] = lambda: 0,
     ) -> AsyncRetrying:
         """Return tenacity's loop for one call; never share it.
 
-        `deadline` is a time of `clock`, which no wait may pass; `uniform` draws the jitter.
+        `deadline` is a time of `clock`, which no wait may pass; `uniform` draws the jitter;
+        `spared` tells how many of the attempts are not counted.
         """
         return AsyncRetrying(
-            stop=stop_after_attempt(self.max_attempts) | _OutOfTime(deadline, clock),
+            stop=_OutOfAttempts(self.max_attempts, spared) | _OutOfTime(deadline, clock),
             wait=_FullJitter(self, uniform),
             retry=retry_if_exception(lambda e: self.sends_again(e, repeat)),
             sleep=sleep,
             before_sleep=before_sleep,
             reraise=True,
         )
+
+
+class _OutOfAttempts(stop_base):
+    """Stop after so many attempts that count."""
+
+    def __init__(self, most: int, spared: Callable[[], int]) -> None:
+        self._most = most
+        self._spared = spared
+
+    def __call__(self, retry_state: RetryCallState) -> bool:
+        return retry_state.attempt_number - self._spared() >= self._most
 
 
 class _OutOfTime(stop_base):

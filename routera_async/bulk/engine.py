@@ -1,7 +1,8 @@
 """Rows in, outcomes out: bounded, whatever the number of rows.
 
 A fixed number of workers pull from one iterator, so that neither a task nor a row waits in memory
-for its turn. The engine neither sends nor retries: it is given `parse` and `write`.
+for its turn. The engine neither sends nor retries: it is given `parse`, `prepare` and `write`. What
+it knows of earlier runs, and writes down before a row is sent, it knows by its `Books`.
 """
 
 import asyncio
@@ -14,7 +15,8 @@ from collections.abc import (
     Iterable,
     Mapping,
 )
-from typing import Any, Generic, TypeVar
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 
@@ -23,6 +25,7 @@ from routera_async.errors import (
     ConfigurationError,
     DuplicateError,
     ForbiddenError,
+    JournalError,
     NotFoundError,
     OutcomeName,
     RouteraError,
@@ -33,8 +36,8 @@ from routera_async.errors import (
 T = TypeVar("T")
 X = TypeVar("X")
 
-_STOPS = (ConfigurationError, UnauthorizedError, ForbiddenError, NotFoundError)
-"""Faults of the account or the settings: every further row would meet them too."""
+_STOPS = (ConfigurationError, UnauthorizedError, ForbiddenError, NotFoundError, JournalError)
+"""Faults of the account, the settings or the disk: every further row would meet them too."""
 
 
 @attrs.frozen(kw_only=True)
@@ -42,21 +45,64 @@ class Outcome(Generic[T]):
     """What is proven of one record of the input.
 
     `row` is its ordinal in the input, from 0, and `given` the record as it was given. `record` is
-    what was created, or None when nothing was or its answer was lost. `error` is None exactly when
-    the record was read back; `attempts` tells what each attempt met.
+    what was created, or None when nothing was or its answer was lost; `id` is its id where that
+    much is known. `error` is None when the record was read back, or when `resumed`: then an
+    earlier run found this out, and `reason` is what it wrote down. `attempts` tells what each
+    attempt of this run met.
     """
 
     status: OutcomeName
     row: int
     external_id: str | None = None
+    id: str | None = None
     record: T | None = None
     error: RouteraError | None = None
+    reason: str | None = None
     attempts: tuple[Attempt, ...] = ()
+    resumed: bool = False
     given: Any = attrs.field(default=None, repr=False, eq=False)
+
+    @property
+    def held(self) -> bool:
+        """Whether a 409 followed a lost attempt of our own: the record is ours, or was there."""
+        return self.status == "unknown" and isinstance(self.error, DuplicateError)
 
 
 Written = tuple[T, tuple[Attempt, ...]]
 """What `write` returns: the record as the server holds it, and the attempts that took."""
+
+
+class Books(Protocol):
+    """What is known of the rows of an import, and what must be written down of them."""
+
+    async def known(self, row: int, given: Any) -> Outcome[Any] | None:
+        """Return what an earlier run has found out of a row, or None when it is to be sent."""
+
+    async def opens(self, row: int, new: Any, given: Any) -> Outcome[Any] | None:
+        """Write down that a row is about to be sent; return its outcome when it must not be."""
+
+    def closes(self, new: Any, outcome: Outcome[Any]) -> None:
+        """Write down what became of a row; `new` is None for one that could not be prepared."""
+
+
+class Slots(Protocol):
+    """How many rows may be under way."""
+
+    def slot(self) -> AbstractAsyncContextManager[None]:
+        """Hold a place for one row; raises `NotSentError` when there will be none any more."""
+
+    def rows_ended(self) -> None:
+        """Hear that no row will follow."""
+
+
+class _Unlimited:
+    """As many places as there are workers."""
+
+    def slot(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
+
+    def rows_ended(self) -> None:
+        """Do nothing."""
 
 
 async def run(
@@ -65,14 +111,18 @@ async def run(
     parse: Callable[[X], Any],
     write: Callable[[Any], Awaitable[Written[T]]],
     concurrency: int,
+    prepare: Callable[[Any, int], Any] | None = None,
+    slots: Slots | None = None,
+    books: Books | None = None,
 ) -> AsyncGenerator[Outcome[T]]:
     """Yield the outcome of each row as it is known, with at most `concurrency` under way.
 
-    `parse` gives what is to be written of a row; a `ValidationError` that it raises rejects the
-    row. No fault of a row is raised. A fault that every further row would meet stops the import:
-    what is under way is still reported, and then it is raised, as is whatever `rows` itself raises.
+    `parse` gives what is to be written of a row, and `prepare` makes it, with the row's number,
+    what `write` takes; a `ValidationError` that either raises rejects the row. No fault of a row is
+    raised. A fault that every further row would meet stops the import: what is under way is still
+    reported, and then it is raised, as is whatever `rows` itself raises.
     """
-    work = _Work(rows, parse, write, concurrency)
+    work = _Work(rows, parse, prepare or _as_parsed, write, concurrency, slots, books)
     workers = [asyncio.create_task(work.go_on()) for _ in range(concurrency)]
     try:
         for _ in workers:  # each says None once, when it ends
@@ -89,68 +139,95 @@ async def run(
 class _Work(Generic[X, T]):
     """What the workers of one run share."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 (`run` gives them in this order)
         self,
         rows: Iterable[X] | AsyncIterable[X],
         parse: Callable[[X], Any],
+        prepare: Callable[[Any, int], Any],
         write: Callable[[Any], Awaitable[Written[T]]],
         concurrency: int,
+        slots: Slots | None,
+        books: Books | None,
     ) -> None:
         self.done: asyncio.Queue[Outcome[T] | None] = asyncio.Queue(maxsize=concurrency)
         self.stopped: BaseException | None = None
         self._rows = aiter(rows) if isinstance(rows, AsyncIterable) else _as_async(rows)
         self._parse = parse
+        self._prepare = prepare
         self._write = write
+        self._slots = slots or _Unlimited()
+        self._books = books
         self._turn = asyncio.Lock()  # an async generator cannot be advanced by two at once
         self._read = 0
 
     async def go_on(self) -> None:
         """Work until the rows end or something stops the import."""
         try:
-            while (pulled := await self._pull()) is not None:
-                await self.done.put(await self._outcome(*pulled))
+            while (outcome := await self._next()) is not None:
+                await self.done.put(outcome)
         except (Exception, asyncio.CancelledError) as error:
             if _is_cancelled():  # by `run`, which waits for no word any more
                 raise
             self.stopped = self.stopped or error
         await self.done.put(None)
 
+    async def _next(self) -> Outcome[T] | None:
+        async with self._slots.slot():
+            pulled = await self._pull()
+            return None if pulled is None else await self._outcome(*pulled)
+
     async def _pull(self) -> tuple[int, X] | None:
+        """Return the next row that is to be sent; report those that need not be."""
         async with self._turn:
-            if self.stopped is not None:
-                return None
-            try:
-                row = await anext(self._rows)
-            except StopAsyncIteration:
-                return None
-            self._read += 1
-            return self._read - 1, row
+            while self.stopped is None:
+                try:
+                    row = await anext(self._rows)
+                except StopAsyncIteration:
+                    self._slots.rows_ended()
+                    return None
+                self._read += 1
+                number = self._read - 1
+                known = await self._books.known(number, row) if self._books else None
+                if known is None:
+                    return number, row
+                await self.done.put(known)
+        return None
 
     async def _outcome(self, number: int, row: X) -> Outcome[T]:
-        key = None
+        new = key = None
         try:
-            new = self._parse(row)
-            key = _external_id(new)
+            parsed = self._parse(row)
+            key = _external_id(parsed)
+            new = self._prepare(parsed, number)
+            if self._books and (decided := await self._books.opens(number, new, row)):
+                return decided
             record, attempts = await self._write(new)
         except RouteraError as error:
             if isinstance(error, _STOPS):
                 self.stopped = self.stopped or error
-            return Outcome(
+            outcome = Outcome[T](
                 status=_status(error),
                 row=number,
                 external_id=error.external_id or key,
+                id=getattr(error, "id", None),
                 error=error,
+                reason=str(error),
                 attempts=error.attempts,
                 given=row,
             )
-        return Outcome(
-            status="created",
-            row=number,
-            external_id=key or getattr(record, "external_id", None),
-            record=record,
-            attempts=attempts,
-            given=row,
-        )
+        else:
+            outcome = Outcome(
+                status="created",
+                row=number,
+                external_id=key or getattr(record, "external_id", None),
+                id=getattr(record, "id", None),
+                record=record,
+                attempts=attempts,
+                given=row,
+            )
+        if self._books:
+            self._books.closes(new, outcome)
+        return outcome
 
 
 def _is_cancelled() -> bool:
@@ -168,6 +245,10 @@ def _status(error: RouteraError) -> OutcomeName:
     if isinstance(error, _STOPS) and error.outcome == "rejected":
         return "not_sent"
     return error.outcome
+
+
+def _as_parsed(new: Any, _: int) -> Any:
+    return new
 
 
 def _external_id(new: Any) -> str | None:

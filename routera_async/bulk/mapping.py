@@ -168,6 +168,11 @@ class Mapping:
                 fields[setting.field] = value
         return fields
 
+    def as_text(self) -> str:
+        """Return a text that is the same exactly for mappings that give the same fields."""
+        settings = sorted(self.settings, key=lambda setting: setting.field)
+        return f"{settings} missing {sorted(self.missing)}"
+
     def unused(self, columns: Iterable[str]) -> tuple[str, ...]:
         """Return those of the columns that no field takes anything from."""
         used = {column for setting in self.settings for column in setting.columns}

@@ -1,0 +1,401 @@
+"""A file into Routera, row by row: what `routera import` does, for anybody's code.
+
+    async with RouteraClient.from_env() as routera:
+        summary = await import_file(routera, "tickets.csv", mapping=Mapping.build(...))
+
+The import is written down in FILE.journal. Killed at any moment and begun again with the same
+arguments, it goes on where it was: nothing is lost, and nothing is created twice.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, aclosing, suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+
+from ._codec import encode, field_names, required_fields, to_fields
+from .bulk.engine import Outcome
+from .bulk.journal import Binding, Journal
+from .bulk.keys import Keys
+from .bulk.many import Bulk
+from .bulk.mapping import Mapping
+from .bulk.readers import Row, Source, open_source
+from .bulk.report import RejectsFile, Summary
+from .client import RouteraClient
+from .errors import ConfigurationError, RouteraError, ValidationError
+from .events import AttemptFinished, Event, Hook, RetryScheduled
+from .models import New, NewCompany, NewContact, NewDeal, NewTicket
+from .resources import Objects
+
+ObjectName = Literal["tickets", "contacts", "companies", "deals"]
+"""What a file may hold, one in each row."""
+
+NEW: dict[str, type[New]] = {
+    "tickets": NewTicket,
+    "contacts": NewContact,
+    "companies": NewCompany,
+    "deals": NewDeal,
+}
+"""What is created of a row, by the name of its kind."""
+
+_GRACE = 30.0
+"""Seconds that a stopped import gives to what is under way."""
+
+_EVERY = 0.25
+"""Seconds between two reports of progress."""
+
+_READ = 2**20
+
+
+@attrs.frozen
+class ImportProgress:
+    """How far an import is: `done` of `total` rows, of which `summary` tells what became."""
+
+    total: int
+    done: int
+    summary: Summary
+
+
+@attrs.frozen(kw_only=True)
+class ImportSettings:
+    """How a file is imported, beside its mapping.
+
+    `object` is what each row is. `concurrency` is how many creates are under way at the most.
+    `limit` is how many rows are read. `max_rejects` stops an import with more rejected rows than
+    that, for its mapping is wrong then: a number, or a share such as "5%" once 100 rows are done.
+    `canary` is how many rows are sent before `confirm` is asked whether to go on. `journal` is
+    where the import is written down: beside the file when True, and nowhere when False; `target`
+    names where to, for the journal, when the base URL does not.
+    """
+
+    object: ObjectName = "tickets"
+    concurrency: int = 32
+    limit: int | None = None
+    max_rejects: int | str | None = None
+    canary: int | None = None
+    journal: bool | Path = True
+    target: str | None = None
+    bulk: Bulk = attrs.field(factory=Bulk)
+
+    def __attrs_post_init__(self) -> None:
+        if self.object not in NEW:
+            raise ConfigurationError(f"object must be one of {', '.join(NEW)}, not {self.object!r}")
+        for name in ("limit", "canary"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ConfigurationError(f"{name} must be 0 or more, not {value!r}")
+        _too_many(self.max_rejects, 0, 0)
+
+
+async def import_file(
+    client: RouteraClient,
+    source: str | Path | Source,
+    *,
+    mapping: Mapping | None = None,
+    settings: ImportSettings | None = None,
+    on_progress: Callable[[ImportProgress], None] | None = None,
+) -> Summary:
+    """Import a file, and return what became of its rows.
+
+    Without a `mapping`, columns that are named like fields map themselves. `on_progress` is called
+    at most four times a second, and must be quick. May be cancelled at any moment: begun again, it
+    goes on where it was. Raises `ConfigurationError` for what would make the import senseless,
+    before any of it, and afterwards the `RouteraError` that stopped it.
+    """
+    work = FileImport.prepared(source, mapping=mapping, settings=settings or ImportSettings())
+    with work.rejects:
+        await work.run(client, on_progress=on_progress)
+    if work.fault is not None:
+        raise work.fault
+    return work.summary
+
+
+class FileImport:
+    """One import of one file, and what has become of it so far.
+
+    `summary` is the tally; `fault` what stopped it, if anything did; `stopped` whether `stop` did.
+    `on_reject` is told each row that did not arrive.
+    """
+
+    def __init__(self, source: Source, mapping: Mapping, settings: ImportSettings) -> None:
+        self.rejects = RejectsFile(source)
+        self.summary = Summary()
+        self.total = _total(source, settings.limit)
+        self.done = 0
+        self.fault: RouteraError | None = None
+        self.stopped = False
+        self.resumed = 0
+        self.on_reject: Callable[[Outcome[Any], str], None] = lambda *_: None
+        self.confirm: Callable[[], bool] = lambda: True
+        self.hooks: tuple[Hook, ...] = ()
+        self._source = source
+        self._mapping = mapping
+        self._settings = settings
+        self._new = NEW[settings.object]
+        self._stop = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._task: asyncio.Task[Any] | None = None
+        self._journal: Journal | None = None
+
+    @classmethod
+    def prepared(
+        cls, source: str | Path | Source, *, mapping: Mapping | None, settings: ImportSettings
+    ) -> "FileImport":
+        """Read the file through once and hold the mapping against it.
+
+        Raises `ConfigurationError` for whatever would make the import senseless.
+        """
+        opened = source if isinstance(source, Source) else open_source(source)
+        if fault := opened.survey().fault:
+            raise ConfigurationError(fault)
+        if mapping is None:
+            known = field_names(NEW[settings.object])
+            mapping = Mapping.build(opened.columns, known_fields=known)
+        _check_required(mapping, NEW[settings.object])
+        return cls(opened, mapping, settings)
+
+    @property
+    def unread(self) -> int:
+        """How many rows were not read."""
+        return self.total - self.summary.read
+
+    @property
+    def unused(self) -> list[str]:
+        """The columns that nothing maps."""
+        return list(self._mapping.unused(self._source.columns))
+
+    def stop(self) -> None:
+        """Read no more rows; what is under way has 30 seconds to end. A second time: stop at once.
+
+        Either way the journal tells where to go on.
+        """
+        if self.stopped and self._task is not None:
+            self._task.cancel()
+        elif self._task is not None:
+            asyncio.get_running_loop().call_later(_GRACE, self._task.cancel)
+        self.stopped = True
+        self._stop.set()
+
+    async def run(
+        self, client: RouteraClient, *, on_progress: Callable[[ImportProgress], None] | None = None
+    ) -> None:
+        """Create a record of each row, until the rows end, a fault stops it, or `stop` does."""
+        began = asyncio.get_running_loop().time()
+        objects: Objects[Any, Any] = getattr(client, self._settings.object)
+        async with AsyncExitStack() as stack:
+            journal = await asyncio.to_thread(self._opened_journal, client)
+            if journal is not None:
+                self._journal = await stack.enter_async_context(journal)
+            self._task = asyncio.create_task(self._take(objects, on_progress))
+            try:
+                await self._task
+            except asyncio.CancelledError:
+                await self._cut_off()
+                if not self.stopped:
+                    raise
+            except RouteraError as error:
+                self.fault = error
+            finally:
+                self.summary.seconds = asyncio.get_running_loop().time() - began
+                self._task = None
+        self._close_the_books()
+
+    def rehearse(self) -> None:
+        """Check each row as `run` would, and send nothing: a good row ends as not sent."""
+        keys = Keys()
+        for row in islice(self._source.rows(), self._settings.limit):
+            self.summary.read += 1
+            status: Literal["not_sent", "rejected", "duplicate"] = "not_sent"
+            error = None
+            try:
+                fields = to_fields(self._parsed(row), self._new)
+                encode(fields)
+                status = self._rehearsed(keys, row, fields)
+            except ValidationError as caught:
+                status, error = "rejected", caught
+            self._took(Outcome(status=status, row=row.number, error=error, given=row), sent=False)
+        keys.close()
+        self._close_the_books()
+
+    async def _take(
+        self, objects: Objects[Any, Any], on_progress: Callable[[ImportProgress], None] | None
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        next_report = loop.time()
+        outcomes = objects.create_many(
+            self._rows(),
+            parse=self._parsed,
+            concurrency=self._settings.concurrency,
+            journal=self._journal,
+            bulk=self._settings.bulk,
+            hooks=(self._heard, *self.hooks),
+            stop=self._stop,
+        )
+        async with aclosing(outcomes):
+            async for outcome in outcomes:
+                self._took(outcome)
+                self._moved.set()
+                if on_progress is not None and loop.time() >= next_report:
+                    next_report = loop.time() + _EVERY
+                    on_progress(self._progress())
+        if on_progress is not None:
+            on_progress(self._progress())
+
+    async def _rows(self) -> AsyncIterator[Row]:
+        """Yield the rows to send, and wait for the canary after its last."""
+        for row in islice(self._source.rows(), self._settings.limit):
+            if self.summary.read == self._settings.canary:
+                await self._sing()
+            if self.stopped:
+                return
+            self.summary.read += 1
+            yield row
+
+    async def _sing(self) -> None:
+        """Wait until the canary's rows are done, and ask whether to go on."""
+        while self.done < self.summary.read and not self.stopped:
+            self._moved.clear()
+            await self._moved.wait()
+        if not self.stopped and not await asyncio.to_thread(self.confirm):
+            self.stop()
+
+    def _parsed(self, row: Row) -> dict[str, Any]:
+        if row.problem is not None:
+            raise ValidationError(row.problem)
+        return self._mapping.fields(row.values)
+
+    def _took(self, outcome: Outcome[Any], *, sent: bool = True) -> None:
+        self.done += 1
+        self.resumed += outcome.resumed
+        self.summary.add(outcome.status)
+        if outcome.status in {"created", "duplicate"} or (
+            outcome.status == "not_sent" and not sent
+        ):
+            return
+        reason = str(outcome.error or outcome.reason)
+        self.on_reject(outcome, reason)
+        if outcome.status == "rejected" or self._journal is None:
+            self.rejects.write(outcome.given, outcome.status, reason)
+        if _too_many(self._settings.max_rejects, self.summary.rejected, self.done) and sent:
+            raise ConfigurationError(
+                f"{self.summary.rejected:,} of {self.done:,} rows are rejected, more than "
+                f"max_rejects allows: look at {self.rejects.path}, and mend the mapping"
+            )
+
+    def _rehearsed(
+        self, keys: Keys, row: Row, fields: dict[str, Any]
+    ) -> Literal["not_sent", "duplicate"]:
+        key = next((fields[name] for name in self._new.unique if fields.get(name)), None)
+        if key is None or keys.claim(str(key), row.number)[0] == row.number:
+            return "not_sent"
+        if self._settings.bulk.on_repeat == "reject":
+            raise ValidationError(f"an earlier row has its key, {key!r}")
+        return "duplicate"
+
+    def _heard(self, event: Event) -> None:
+        if isinstance(event, AttemptFinished):
+            self.summary.requests += event.sent
+        elif isinstance(event, RetryScheduled):
+            self.summary.retries += 1
+
+    def _progress(self) -> ImportProgress:
+        return ImportProgress(self.total, self.done, attrs.evolve(self.summary))
+
+    async def _cut_off(self) -> None:
+        """Count what was under way: the journal knows what had been decided by then."""
+        if self._journal is None:
+            return
+        with suppress(RouteraError):
+            tally = await self._journal.tally()
+            for status in ("created", "duplicate", "rejected", "unknown"):
+                setattr(self.summary, status, tally[status])
+            self.summary.unknown += tally["held"]
+            told = sum(tally.values()) - tally["not_sent"]
+            self.summary.read = max(self.summary.read, told)
+            self.summary.not_sent = self.summary.read - told
+
+    def _close_the_books(self) -> None:
+        """Count what was cut off as unknown, and hold the tally to its law."""
+        summary = self.summary
+        counted = attrs.evolve(summary, read=0)
+        missing = summary.read - sum(
+            (
+                counted.created,
+                counted.duplicate,
+                counted.rejected,
+                counted.unknown,
+                counted.not_sent,
+            )
+        )
+        summary.unknown += missing
+        summary.rejects = str(self.rejects.path) if self.rejects.rows else None
+        summary.journal = None if self._journal is None else str(self._journal.path)
+        if missing < 0 or not summary.conserves():
+            raise AssertionError(f"the tally does not conserve: {summary}")
+
+    def _opened_journal(self, client: RouteraClient) -> Journal | None:
+        where, source = self._settings.journal, self._source
+        if where is False:
+            return None
+        path = source.path.with_name(f"{source.path.name}.journal") if where is True else where
+        bound = {
+            "object": self._settings.object,
+            "mapping": self._mapping.as_text(),
+            "derive_keys": self._settings.bulk.derive_keys,
+        }
+        return Journal.open(
+            path,
+            Binding(
+                digest=_digest(source.path),
+                target=self._settings.target or client.base_url,
+                mapping=json.dumps(bound, sort_keys=True),
+            ),
+        )
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _total(source: Source, limit: int | None) -> int:
+    rows = source.survey().rows
+    return rows if limit is None else min(rows, limit)
+
+
+def _check_required(mapping: Mapping, new: type[New]) -> None:
+    filled = {setting.field for setting in mapping.settings}
+    for name in required_fields(new):
+        if name not in filled:
+            raise ConfigurationError(
+                f"nothing fills {name}, which every {_one(new)} needs: "
+                f"add --map {name}=COLUMN, --set {name}=VALUE or --template"
+            )
+    if new.needs_one and not filled & set(new.needs_one):
+        raise ConfigurationError(
+            f"nothing fills one of {', '.join(new.needs_one)}, which every {_one(new)} needs: "
+            f"add --map {new.needs_one[0]}=COLUMN"
+        )
+
+
+def _one(new: type[New]) -> str:
+    return new.__name__.removeprefix("New").lower()
+
+
+def _too_many(allowed: int | str | None, rejected: int, done: int) -> bool:
+    """Say whether more rows are rejected than are allowed; raises for what allows nothing."""
+    if allowed is None:
+        return False
+    text = str(allowed).strip()
+    number = text.removesuffix("%")
+    if not number.isascii() or not number.isdigit():
+        raise ConfigurationError(f'max_rejects must be a number or a share ("5%"), not {allowed!r}')
+    if not text.endswith("%"):
+        return rejected > int(number)
+    return done >= 100 and rejected * 100 > int(number) * done  # noqa: PLR2004 (per cent)
