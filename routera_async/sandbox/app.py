@@ -56,7 +56,11 @@ class Api:
             "POST": self._known(objects.create),
             "GET": self._known(objects.list),
         }
-        self._parents[f"/{plural}"] = {"GET": self._known(objects.get)}
+        self._parents[f"/{plural}"] = {
+            "GET": self._known(objects.get),
+            "PATCH": self._known(objects.update),
+            "DELETE": self._known(objects.archive),
+        }
 
     def _known(self, handler: Member) -> Handler:
         """Return the handler for callers with an account context only: 401 for the rest."""
