@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable, Iterable
 
 from .calls import Answer, Call, Handler, Member
+from .dispatch import Account, Dispatch
 from .errors import Refused
 from .fields import ObjectType
 from .objects import Objects
+from .routers import Routers
 from .store import Store
 from .tokens import Credentials, Tokens
 
@@ -30,13 +32,23 @@ class Api:
         tokens: Tokens,
         credentials: Credentials,
         object_types: Iterable[ObjectType],
+        accounts: Iterable[Account] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
+        kinds = tuple(object_types)
+        self.routers = Routers(store, clock)
         self._tokens = tokens
         self._credentials = credentials
-        self._paths: dict[str, dict[str, Handler]] = {"/oauth2/token": {"POST": self._token}}
-        self._parents: dict[str, dict[str, Handler]] = {}
-        for kind in object_types:
+        dispatch = Dispatch(
+            store=store, routers=self.routers, object_types=kinds, accounts=accounts, clock=clock
+        )
+        self._paths: dict[str, dict[str, Handler]] = {
+            "/oauth2/token": {"POST": self._token},
+            "/routers": {"GET": self._known(self.routers.list)},
+            "/dispatch/router": {"POST": self._known(dispatch.run)},
+        }
+        self._parents = {"/routers": {"GET": self._known(self.routers.get)}}
+        for kind in kinds:
             self._serve(kind.plural, Objects(kind, store, clock))
 
     def answer(self, call: Call) -> Answer:

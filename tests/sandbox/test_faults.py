@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+from typing import get_args
 
 import aiohttp
 import pytest
 
-from routera_async.sandbox import Fault, Faults, Sandbox
+from routera_async.sandbox import Fault, FaultName, Faults, Router, Sandbox
 
 from .conftest import Client
 
@@ -234,6 +235,33 @@ async def test_done_is_what_the_api_does(client, sandbox, name):
     await until(lambda: len(sandbox.requests) == 2)
     writer.close()
     assert sandbox.store.count() == 1
+
+
+SETTINGS = {
+    "redirect": {"location": "http://127.0.0.1:9/"},
+    **{name: {"seconds": 0} for name in ("late_commit", "slow_answer", "dripped_answer")},
+}
+
+
+@pytest.mark.parametrize("write", ["PATCH", "DELETE", "DISPATCH"])
+@pytest.mark.parametrize("name", get_args(FaultName))
+async def test_every_fault_is_for_every_write(sandbox, client, write, name):
+    """A change, an archiving and an assignment are done or not as the fault's table says."""
+    _, ticket = await client.create()
+    router = sandbox.add_router(Router("r", "tickets", ["jane@example.com"]))
+    path, body = f"/tickets/{ticket['id']}", b'{"fields":{"pipeline":"other"}}'
+    if write == "DISPATCH":
+        ids = {"router_id": router, "object_id": ticket["id"]}
+        path, body = "/dispatch/router", json.dumps(ids).encode()
+    fault = Fault(name, **SETTINGS.get(name, {}))
+    sandbox.faults.script(fault)
+    _, writer = await opened(sandbox, write.replace("DISPATCH", "POST"), path, body)
+    await until(lambda: len(sandbox.requests) == 2)
+    assert (sandbox.store.get(ticket["id"]) != ticket) is fault.commits
+    writer.close()
+    if name == "late_commit":
+        await until(lambda: sandbox.store.get(ticket["id"]) != ticket)
+    await until(lambda: not sandbox._active)
 
 
 # -- which request meets which ------------------------------------------------------------------
