@@ -12,9 +12,11 @@ from .dispatch import Account, Dispatch
 from .errors import Refused
 from .fields import ObjectType
 from .objects import Objects
+from .openapi import document
 from .routers import Routers
 from .store import Store
 from .tokens import Credentials, Tokens
+from .wire import encode
 
 ACCOUNT = "sandbox"
 """The account that the credentials, and a token unless told otherwise, belong to."""
@@ -39,11 +41,13 @@ class Api:
         self.routers = Routers(store, clock)
         self._tokens = tokens
         self._credentials = credentials
+        self._document = encode(document(kinds))
         dispatch = Dispatch(
             store=store, routers=self.routers, object_types=kinds, accounts=accounts, clock=clock
         )
         self._paths: dict[str, dict[str, Handler]] = {
             "/oauth2/token": {"POST": self._token},
+            "/openapi.json": {"GET": self._describe},
             "/routers": {"GET": self._known(self.routers.list)},
             "/dispatch/router": {"POST": self._known(dispatch.run)},
         }
@@ -101,3 +105,6 @@ class Api:
         token = self._tokens.mint(account_id=ACCOUNT, client_id=client_id, ttl=ttl)
         body = {"access_token": token, "expires_in": int(ttl), "token_type": "Bearer"}
         return Answer.json(200, body)
+
+    def _describe(self, _: Call, __: str) -> Answer:
+        return Answer(200, self._document)
