@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import re
+from pathlib import Path
 from typing import get_args
 
 import aiohttp
 import pytest
 
-from routera_async.sandbox import Fault, FaultName, Faults, Router, Sandbox
+from routera_async.sandbox import Fault, FaultName, Faults, Router, Sandbox, faults
 
 from .conftest import Client
 
@@ -262,6 +264,14 @@ async def test_every_fault_is_for_every_write(sandbox, client, write, name):
     if name == "late_commit":
         await until(lambda: sandbox.store.get(ticket["id"]) != ticket)
     await until(lambda: not sandbox._active)
+
+
+def test_every_fault_is_in_the_docs():
+    """The table of docs/sandbox.md has the rows of the module's own, in its order."""
+    docs = Path(__file__).parents[2] / "docs" / "sandbox.md"
+    listed = re.findall(r"^\| `(\w+)` \| (nothing|done)", docs.read_text(), re.MULTILINE)
+    assert listed == re.findall(r"^    (\w+) +(nothing|done)", faults.__doc__, re.MULTILINE)
+    assert [name for name, _ in listed] == list(get_args(FaultName))
 
 
 # -- which request meets which ------------------------------------------------------------------
