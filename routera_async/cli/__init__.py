@@ -1,7 +1,8 @@
 """The `routera` command: wires the parts, prints, and turns outcomes into exit statuses.
 
-0 every row is created, or was there already · 1 some rows are rejected · 2 wrong usage or
-configuration: nothing was sent · 3 some rows are unknown or not sent · 130 interrupted
+0 done · 1 refused by the server, or some rows rejected · 2 wrong usage or configuration: nothing
+was sent · 3 not sent, or not known to be done · 130 interrupted. A command's own module is imported
+when it is run, so that help is quick.
 """
 
 import sys
@@ -10,46 +11,63 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, Parameter
 
 from routera_async._version import __version__
-from routera_async.cli.importing import import_file
-from routera_async.cli.serving import serve
+from routera_async.cli.failures import INTERRUPTED, UNKNOWN, UNREAD, USAGE, Failed
 from routera_async.errors import RouteraError, one_line
-from routera_async.sandbox import SandboxError
 
 __all__ = ["app", "run"]
 
-USAGE = 2
-INTERRUPTED = 130
-
 app = App(
     name="routera",
-    help="Move records into the Routera CRM, and try it all out against a sandbox.",
+    help="The Routera CRM: look, change, import, and try it all out against a sandbox.",
     version=__version__,
     help_format="plaintext",
     default_parameter=Parameter(show_default=False, negative=()),
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-app.command(import_file, name="import")
-app.command(serve, name="sandbox")
+for order, (place, name, text) in enumerate(
+    [
+        *(
+            (f"records:{each}", each, f"List, get, create, update, archive and find {each}.")
+            for each in ("tickets", "contacts", "companies", "deals")
+        ),
+        ("routing:routers", "routers", "List routers, and get one."),
+        ("routing:dispatch", "dispatch", "Run a router on an object."),
+        (
+            "importing:import_file",
+            "import",
+            "Import a file of tickets, or of another kind of object.",
+        ),
+        ("configuring:config", "config", "Show the settings in force, and where they come from."),
+        ("serving:serve", "sandbox", "Run a sandbox that speaks the Routera API, until Ctrl-C."),
+    ]
+):
+    app.command(f"{__name__}.{place}", name=name, help=text, sort_key=order)
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(arguments: Sequence[str]) -> int:  # noqa: PLR0911 (one for each way to end)
     """Run one command and return its exit status; an error is one line on standard error."""
     try:
         status = app(list(arguments), exit_on_error=False, print_error=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except CycloptsError as error:
         return _fail(f"{error} (see routera --help)")
-    except (RouteraError, SandboxError) as error:
+    except Failed as error:
+        return _fail(str(error), error.status)
+    except RouteraError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # noqa: T201 (this is the command line)
         return INTERRUPTED
-    except BrokenPipeError:
-        sys.stdout = None  # nobody reads: there is nothing left to flush to
-        return 1
+    except OSError as error:  # files are opened where their errors are told: this is the output
+        sys.stdout = None  # nobody reads, or nothing can be written: there is nothing to flush to
+        if isinstance(error, BrokenPipeError):
+            return UNREAD
+        return _fail(f"the output could not be written: {error.strerror}", UNKNOWN)
     return status if isinstance(status, int) else 0
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, status: int = USAGE) -> int:
     print(f"error: {one_line(message, 1000)}", file=sys.stderr)  # noqa: T201
-    return USAGE
+    return status

@@ -19,15 +19,16 @@ from routera_async.bulk.engine import Outcome
 from routera_async.bulk.mapping import Mapping
 from routera_async.bulk.readers import Row, Source, open_source
 from routera_async.bulk.report import RejectsFile
+from routera_async.cli.failures import INTERRUPTED, REFUSED, UNKNOWN, USAGE
+from routera_async.cli.kinds import KINDS, Kind, Plural
 from routera_async.cli.progress import Watch, progress
 from routera_async.cli.results import Reasons, print_notes, print_summary
-from routera_async.client import BASE_URL, RouteraClient
+from routera_async.cli.serving import running
+from routera_async.cli.settings import UNTOLD, Connection, Settings
+from routera_async.client import RouteraClient
 from routera_async.errors import ConfigurationError, RouteraError, ValidationError, one_line
-from routera_async.events import Hook
-from routera_async.models import NewTicket, Ticket
+from routera_async.models import Record
 from routera_async.sandbox import Sandbox
-
-_INTERRUPTED = 130
 
 _MOST = 1_000
 """Creates under way at once: more would cost memory and win nothing."""
@@ -38,6 +39,10 @@ _MOST = 1_000
 class Options:
     """What `routera import` may be told beside the file."""
 
+    object: Annotated[
+        Plural,
+        Parameter(help="What a row is: tickets unless told, contacts, companies or deals."),
+    ] = "tickets"
     map: Annotated[
         tuple[str, ...],
         Parameter(
@@ -65,9 +70,6 @@ class Options:
     ] = 32
     limit: Annotated[int | None, Parameter(help="Read no more than this many rows.")] = None
     dry_run: Annotated[bool, Parameter(help="Check every row and send nothing.")] = False
-    base_url: Annotated[
-        str | None, Parameter(help=f"Where the API is (or ROUTERA_BASE_URL; {BASE_URL}).")
-    ] = None
     sandbox: Annotated[bool, Parameter(help="Import into a private sandbox instead.")] = False
     sandbox_db: Annotated[
         Path | None, Parameter(help="File that keeps the sandbox's records; implies --sandbox.")
@@ -80,21 +82,24 @@ class Options:
             raise ConfigurationError(f"--concurrency must be 1 to {_MOST:,}")
         if self.limit is not None and self.limit < 0:
             raise ConfigurationError("--limit must be 0 or more")
-        if self.in_sandbox and self.base_url is not None:
-            raise ConfigurationError("--sandbox and --base-url exclude each other: give one")
-        if not (self.in_sandbox or self.dry_run):
-            self.client()  # what cannot work is told before the file is read
 
-    def client(self, *hooks: Hook) -> RouteraClient:
-        """Return a client of the real API, with what the environment says."""
-        where: dict[str, Any] = {} if self.base_url is None else {"base_url": self.base_url}
+    def client(self, settings: Settings, **more: Any) -> RouteraClient:
+        """Return a client of the real API; raises `ConfigurationError` when there is no token."""
         try:
-            return RouteraClient.from_env(
-                hooks=hooks, max_connections=max(100, self.concurrency), **where
-            )
+            return settings.client(max_connections=self.connections, **more)
         except ConfigurationError as error:
             problem = f"{error} (to try it out without an account: --sandbox)"
         raise ConfigurationError(problem)
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of object that each row is."""
+        return KINDS[self.object]
+
+    @property
+    def connections(self) -> int:
+        """Connections that this concurrency needs."""
+        return max(100, self.concurrency)
 
     @property
     def in_sandbox(self) -> bool:
@@ -109,25 +114,38 @@ def import_file(
     /,
     *,
     options: Options = Options(),
+    connection: Connection = UNTOLD,
 ) -> int:
-    """Import a file of tickets.
+    """Import a file of tickets, or of another kind of object.
 
-    The token is taken from ROUTERA_TOKEN, or granted for ROUTERA_CLIENT_ID and
-    ROUTERA_CLIENT_SECRET. A row that is refused goes to FILE.rejects.csv (or
-    .jsonl) with the reason, to be fixed and imported again with the same command.
+    A row that is refused goes to FILE.rejects.csv (or .jsonl) with the reason, to be fixed and
+    imported again with the same command.
     """
     options.check()
+    settings = _settings(options, connection)
     work = Import.prepared(file, options)
     with work.rejects:
         if options.dry_run:
             work.rehearse()
         else:
-            asyncio.run(_send(work, options))
+            asyncio.run(_send(work, options, settings))
     return work.report()
 
 
-async def _send(work: "Import", options: Options) -> None:
-    async with _client(options, work.watch) as client:
+def _settings(options: Options, connection: Connection) -> Settings | None:
+    """Return the settings of an import into the API; what cannot work is told at once."""
+    if options.in_sandbox and connection.given:
+        option = min(connection.given).replace("_", "-")
+        raise ConfigurationError(f"--sandbox and --{option} exclude each other: give one")
+    if options.in_sandbox or options.dry_run:
+        return None
+    settings = connection.settings()
+    options.client(settings)
+    return settings
+
+
+async def _send(work: "Import", options: Options, settings: Settings | None) -> None:
+    async with _client(options, settings, work.watch) as client:
         await work.run(client)
 
 
@@ -156,14 +174,14 @@ class Import:
             raise ConfigurationError(fault)
         mapping = Mapping.build(
             source.columns,
-            known_fields=field_names(NewTicket),
+            known_fields=field_names(options.kind.new),
             maps=options.map,
             sets=options.set,
             templates=options.template,
             missing=options.missing,
             file=options.mapping,
         )
-        _check_required(mapping)
+        _check_required(mapping, options.kind)
         work = cls(source, mapping, options)
         if unused := mapping.unused(source.columns):
             work.note(f"columns not imported: {', '.join(unused)}")
@@ -174,12 +192,12 @@ class Import:
         self._console.print(one_line(text), markup=False, soft_wrap=True)
 
     async def run(self, client: RouteraClient) -> None:
-        """Create a ticket for each row, until the rows end, a fault stops it, or Ctrl-C does.
+        """Create a record for each row, until the rows end, a fault stops it, or Ctrl-C does.
 
         The first Ctrl-C stops reading and lets what is under way finish; a second stops at once.
         """
         with progress(self.watch, self._console) as shown, self._heeding_signals():
-            outcomes = client.tickets.create_many(
+            outcomes = self._options.kind.of(client).create_many(
                 self._rows(), parse=self._parsed, concurrency=self._options.concurrency
             )
             try:
@@ -197,8 +215,8 @@ class Import:
         """Check each row as `run` would, and send nothing: a good row ends as not sent."""
         for number, row in enumerate(self._rows()):
             try:
-                encode(to_fields(self._parsed(row), NewTicket))
-                outcome = Outcome[Ticket](status="not_sent", row=number, given=row)
+                encode(to_fields(self._parsed(row), self._options.kind.new))
+                outcome = Outcome[Record](status="not_sent", row=number, given=row)
             except ValidationError as error:
                 outcome = Outcome(status="rejected", row=number, error=error, given=row)
             self._took(outcome)
@@ -220,18 +238,19 @@ class Import:
             self.note,
             summary,
             self._reasons,
+            keys=options.kind.new.unique,
             database=None if options.dry_run else options.sandbox_db,
         )
         unread = self.watch.total - summary.read
         if self._fault is not None:
             self.note(f"error: {self._fault}")
             self.note(f"stopped: {unread:,} rows were not read")
-            return 3 if summary.created or summary.duplicate or summary.unknown else 2
+            return UNKNOWN if summary.created or summary.duplicate or summary.unknown else USAGE
         if self._stopping:
             self.note(f"interrupted: {unread:,} rows were not read; run the same command again")
-            return _INTERRUPTED
+            return INTERRUPTED
         if options.dry_run:
-            return 1 if summary.rejected else 0
+            return REFUSED if summary.rejected else 0
         return summary.exit_status
 
     def _rows(self) -> Iterator[Row]:
@@ -246,7 +265,7 @@ class Import:
             raise ValidationError(row.problem)
         return self._mapping.fields(row.values)
 
-    def _took(self, outcome: Outcome[Ticket]) -> None:
+    def _took(self, outcome: Outcome[Record]) -> None:
         self.watch.done += 1
         self.watch.summary.add(outcome.status)
         if outcome.status in {"created", "duplicate"} or self._rehearsed(outcome):
@@ -255,7 +274,7 @@ class Import:
         self._reasons.add(reason, outcome.given.line)
         self.rejects.write(outcome.given, outcome.status, reason)
 
-    def _rehearsed(self, outcome: Outcome[Ticket]) -> bool:
+    def _rehearsed(self, outcome: Outcome[Record]) -> bool:
         return self._options.dry_run and outcome.status == "not_sent"
 
     def _close_the_books(self) -> None:
@@ -290,14 +309,20 @@ class Import:
                 loop.remove_signal_handler(each)
 
 
-def _check_required(mapping: Mapping) -> None:
+def _check_required(mapping: Mapping, kind: Kind) -> None:
     filled = {setting.field for setting in mapping.settings}
-    for name in required_fields(NewTicket):
+    how = "add --map {0}=COLUMN, --set {0}=VALUE or --template"
+    for name in required_fields(kind.new):
         if name not in filled:
             raise ConfigurationError(
-                f"nothing fills {name}, which every ticket needs: "
-                f"add --map {name}=COLUMN, --set {name}=VALUE or --template"
+                f"nothing fills {name}, which every {kind.singular} needs: {how.format(name)}"
             )
+    if kind.new.needs_one and filled.isdisjoint(kind.new.needs_one):
+        names = ", ".join(kind.new.needs_one)
+        raise ConfigurationError(
+            f"nothing fills any of {names}, and every {kind.singular} needs one of them: "
+            + how.format(kind.new.needs_one[0])
+        )
 
 
 def _total(source: Source, limit: int | None) -> int:
@@ -306,19 +331,23 @@ def _total(source: Source, limit: int | None) -> int:
 
 
 @asynccontextmanager
-async def _client(options: Options, watch: Watch) -> AsyncIterator[RouteraClient]:
+async def _client(
+    options: Options, settings: Settings | None, watch: Watch
+) -> AsyncIterator[RouteraClient]:
     """Open a client for the real API, or for a sandbox that lives as long as it."""
-    if not options.in_sandbox:
-        async with options.client(watch) as client:
+    if settings is not None:
+        async with options.client(settings, hooks=[watch]) as client:
             yield client
         return
     async with (
-        Sandbox(any_field=True, db=options.sandbox_db or ":memory:", keep_requests=0) as sandbox,
+        running(
+            Sandbox(any_field=True, db=options.sandbox_db or ":memory:", keep_requests=0)
+        ) as sandbox,
         RouteraClient(
             sandbox.token,
             base_url=sandbox.url,
             hooks=[watch],
-            max_connections=max(100, options.concurrency),
+            max_connections=options.connections,
         ) as client,
     ):
         yield client

@@ -2,7 +2,7 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -64,15 +64,24 @@ def print_summary(console: Console, summary: Summary, *, dry_run: bool) -> None:
 
 
 def print_notes(
-    note: Callable[[str], None], summary: Summary, reasons: Reasons, *, database: Path | None
+    note: Callable[[str], None],
+    summary: Summary,
+    reasons: Reasons,
+    *,
+    keys: Sequence[str],
+    database: Path | None,
 ) -> None:
-    """Tell where what did not arrive is to be found, why it did not, and where the rest is."""
+    """Tell where what did not arrive is to be found, why it did not, and where the rest is.
+
+    `keys` are the fields by which a row that is sent again is recognised.
+    """
     if summary.rejects:
         note(f"rows that did not arrive: {summary.rejects}")
         for reason in reasons.most_frequent():
             note(f"  {reason}")
     if summary.unknown:
-        note("unknown rows may exist: run again, and those with an external_id are recognised")
+        known = " or ".join(keys)
+        note(f"unknown rows may exist: run again, and those with an {known} are recognised")
     if database is not None:
         path = shlex.quote(str(database))
         note(f"to look at what arrived: routera sandbox --any-field --db {path}")

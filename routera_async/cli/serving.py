@@ -2,13 +2,15 @@
 
 import asyncio
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from routera_async.errors import ConfigurationError
-from routera_async.sandbox import Sandbox, parse_field
+from routera_async.sandbox import Sandbox, SandboxError, parse_field
 
 
 async def serve(
@@ -34,11 +36,21 @@ async def serve(
         sandbox = Sandbox(port=port, db=db or ":memory:", fields=fields, any_field=any_field)
     except ValueError as error:
         raise ConfigurationError(f"--field: {error}") from None
-    async with sandbox:
+    async with running(sandbox):
         _welcome(sandbox)
         await _interrupted()
         print(f"stopped after {sandbox.request_count} requests")  # noqa: T201
     return 0
+
+
+@asynccontextmanager
+async def running(sandbox: Sandbox) -> AsyncIterator[Sandbox]:
+    """Run a sandbox; a port or file that it cannot use is a `ConfigurationError`."""
+    try:
+        async with sandbox:
+            yield sandbox
+    except SandboxError as error:
+        raise ConfigurationError(str(error)) from None
 
 
 def _welcome(sandbox: Sandbox) -> None:

@@ -8,11 +8,15 @@ import time
 from collections.abc import Callable, Iterable
 
 from .calls import Answer, Call, Handler, Member
+from .dispatch import Account, Dispatch
 from .errors import Refused
 from .fields import ObjectType
 from .objects import Objects
+from .openapi import document
+from .routers import Routers
 from .store import Store
 from .tokens import Credentials, Tokens
+from .wire import encode
 
 ACCOUNT = "sandbox"
 """The account that the credentials, and a token unless told otherwise, belong to."""
@@ -30,13 +34,25 @@ class Api:
         tokens: Tokens,
         credentials: Credentials,
         object_types: Iterable[ObjectType],
+        accounts: Iterable[Account] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
+        kinds = tuple(object_types)
+        self.routers = Routers(store, clock)
         self._tokens = tokens
         self._credentials = credentials
-        self._paths: dict[str, dict[str, Handler]] = {"/oauth2/token": {"POST": self._token}}
-        self._parents: dict[str, dict[str, Handler]] = {}
-        for kind in object_types:
+        self._document = encode(document(kinds))
+        dispatch = Dispatch(
+            store=store, routers=self.routers, object_types=kinds, accounts=accounts, clock=clock
+        )
+        self._paths: dict[str, dict[str, Handler]] = {
+            "/oauth2/token": {"POST": self._token},
+            "/openapi.json": {"GET": self._describe},
+            "/routers": {"GET": self._known(self.routers.list)},
+            "/dispatch/router": {"POST": self._known(dispatch.run)},
+        }
+        self._parents = {"/routers": {"GET": self._known(self.routers.get)}}
+        for kind in kinds:
             self._serve(kind.plural, Objects(kind, store, clock))
 
     def answer(self, call: Call) -> Answer:
@@ -56,7 +72,11 @@ class Api:
             "POST": self._known(objects.create),
             "GET": self._known(objects.list),
         }
-        self._parents[f"/{plural}"] = {"GET": self._known(objects.get)}
+        self._parents[f"/{plural}"] = {
+            "GET": self._known(objects.get),
+            "PATCH": self._known(objects.update),
+            "DELETE": self._known(objects.archive),
+        }
 
     def _known(self, handler: Member) -> Handler:
         """Return the handler for callers with an account context only: 401 for the rest."""
@@ -85,3 +105,6 @@ class Api:
         token = self._tokens.mint(account_id=ACCOUNT, client_id=client_id, ttl=ttl)
         body = {"access_token": token, "expires_in": int(ttl), "token_type": "Bearer"}
         return Answer.json(200, body)
+
+    def _describe(self, _: Call, __: str) -> Answer:
+        return Answer(200, self._document)

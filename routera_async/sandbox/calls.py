@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 import attrs
 
 from .errors import Refused
+from .store import Record, Store
 from .tokens import Caller
 from .wire import decode, encode
 
@@ -123,13 +124,17 @@ class Window:
             parameters.integer("offset", 0, 0, MAX_OFFSET),
         )
 
-    def page(self, data: list[dict[str, Any]], count: int) -> Answer:
-        """Return the answer that holds a page; `count` is of all that match.
-
-        What `count` counts is not documented.
-        """
-        pagination = {"limit": self.limit, "offset": self.offset, "count": count}
-        return Answer.json(200, {"data": data, "pagination": pagination})
+    def answer(
+        self, store: Store, account: str, type_name: str, show: Callable[[Record], dict[str, Any]]
+    ) -> Answer:
+        """Return the answer that shows this much of an account's records of a type."""
+        limit, offset = self.limit, self.offset
+        records, count = store.page(
+            account, type_name, archived=self.archived, limit=limit, offset=offset
+        )
+        # What `count` counts is not documented; here it is all that match.
+        pagination = {"limit": limit, "offset": offset, "count": count}
+        return Answer.json(200, {"data": list(map(show, records)), "pagination": pagination})
 
 
 def iso(seconds: float) -> str:

@@ -2,7 +2,10 @@
 
 import uuid
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
+
+import attrs
 
 from .calls import Answer, Call, Parameters, Window, iso
 from .errors import Duplicate, Refused
@@ -28,9 +31,8 @@ class Objects:
         fields = dict.fromkeys(kind.defaults) | values
         now = iso(self._clock())
         record = Record(str(uuid.uuid4()), now, now, None, None, fields)
-        natural_key = kind.natural_key and fields.get(kind.natural_key)
         try:
-            self._store.create(caller.account_id, kind.plural, record, natural_key)
+            self._store.create(caller.account_id, kind.plural, record, kind.key(fields))
         except Duplicate as duplicate:
             raise self._conflict(duplicate, fields) from None
         # The seed gives the default properties. The custom fields that were written are added,
@@ -39,27 +41,62 @@ class Objects:
 
     def get(self, caller: Caller, call: Call, record_id: str) -> Answer:
         """Answer GET /{plural}/{id}."""
-        if not record_id:
-            raise Refused(400, "The id is missing from the path")
+        _check_id(record_id)
         names = self._properties(call.parameters())
-        record = self._store.fetch(caller.account_id, self._kind.plural, record_id)
-        if record is None:
-            raise Refused(404, f"No record of {self._kind.plural} has the id {record_id}")
-        return Answer.json(200, _shown(record, names))
+        return Answer.json(200, _shown(self._fetch(caller, record_id), names))
 
     def list(self, caller: Caller, call: Call, _: str) -> Answer:
         """Answer GET /{plural}."""
         parameters = call.parameters()
         names = self._properties(parameters)
         window = Window.of(parameters)
-        records, count = self._store.page(
-            caller.account_id,
-            self._kind.plural,
-            archived=window.archived,
-            limit=window.limit,
-            offset=window.offset,
-        )
-        return window.page([_shown(record, names) for record in records], count)
+        plural, show = self._kind.plural, partial(_shown, names=names)
+        return window.answer(self._store, caller.account_id, plural, show)
+
+    def update(self, caller: Caller, call: Call, record_id: str) -> Answer:
+        """Answer PATCH /{plural}/{id}: the fields that are written change, null clears.
+
+        404 for an archived record is assumed, and so is what no fields at all do: nothing.
+        """
+        _check_id(record_id)
+        names = self._properties(call.parameters())
+        values = _fields(call)
+        self._kind.check(values)
+        record = self._fetch(caller, record_id)
+        if record.archived_at:
+            raise self._unknown(record_id)
+        if values:
+            record = self._changed(caller, record, values)
+        return Answer.json(200, _shown(record, (*names, *values)))  # as a create shows them
+
+    def archive(self, caller: Caller, _: Call, record_id: str) -> Answer:
+        """Answer DELETE /{plural}/{id}."""
+        _check_id(record_id)
+        account, plural = caller.account_id, self._kind.plural
+        now = iso(self._clock())
+        if not self._store.archive(account, plural, record_id, at=now, by=caller.client_id):
+            raise self._unknown(record_id)
+        names = (*ALWAYS, *self._kind.defaults)
+        return Answer.json(200, _shown(self._fetch(caller, record_id), names))
+
+    def _fetch(self, caller: Caller, record_id: str) -> Record:
+        """Return a record, archived or not; Refused (404) when there is no such one."""
+        record = self._store.fetch(caller.account_id, self._kind.plural, record_id)
+        if record is None:
+            raise self._unknown(record_id)
+        return record
+
+    def _changed(self, caller: Caller, record: Record, values: dict[str, Any]) -> Record:
+        """Commit these values of a record, and return it as it is now."""
+        fields = record.fields | values
+        self._kind.check_required(fields)
+        changed = attrs.evolve(record, updated_at=iso(self._clock()), fields=fields)
+        key = self._kind.key(fields)
+        try:
+            self._store.update(caller.account_id, self._kind.plural, changed, key)
+        except Duplicate as duplicate:
+            raise self._conflict(duplicate, fields) from None
+        return changed
 
     def _properties(self, parameters: Parameters) -> tuple[str, ...]:
         """Return the names of the default properties and of those asked for."""
@@ -69,11 +106,19 @@ class Objects:
                 raise Refused(400, f'properties: unknown property "{name}"')
         return (*ALWAYS, *self._kind.defaults, *names)
 
+    def _unknown(self, record_id: str) -> Refused:
+        return Refused(404, f"No record of {self._kind.plural} has the id {record_id}")
+
     def _conflict(self, duplicate: Duplicate, fields: dict[str, Any]) -> Refused:
         kind = self._kind
         name = kind.natural_key if duplicate.column == "natural_key" else "external_id"
         held = f'the {name} "{fields[str(name)]}"'
         return Refused(409, f"Duplicate: an active record of {kind.plural} has {held}")
+
+
+def _check_id(record_id: str) -> None:
+    if not record_id:
+        raise Refused(400, "The id is missing from the path")
 
 
 def _fields(call: Call) -> dict[str, Any]:

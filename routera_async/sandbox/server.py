@@ -18,10 +18,12 @@ from aiohttp.web_protocol import RequestHandler
 
 from .app import ACCOUNT, Api
 from .calls import Answer, Call
+from .dispatch import Account
 from .errors import Refused, SandboxError
 from .faults import Faults, Line, response, show
 from .fields import OBJECT_TYPES, Field, parse_field
 from .requests import ReceivedRequest, RequestLog, visible
+from .routers import Router
 from .store import Store
 from .tokens import Credentials, Tokens
 
@@ -38,15 +40,17 @@ class Sandbox:
     """A Routera of one's own, for as long as `async with` holds it.
 
     `fields` are the account's custom fields, declared or written as for `parse_field`;
-    `any_field` takes every other name for one that holds any JSON value. `db` is a file that
-    keeps records, credentials and secret from run to run. `latency` is slept before each answer,
-    after the commit; `token_ttl` is how long a token lasts; both in seconds. `secret` signs the
-    tokens and is random unless given, at least 32 bytes. `clock` gives seconds since the epoch
-    and `sleep` waits for some; both are there for tests to replace. `faults` is told what shall
-    go wrong, and `requests` holds what arrived.
+    `any_field` takes every other name for one that holds any JSON value. `routers` are the
+    account's own; `accounts` are those that exist, which is every one unless some are named.
+    `db` is a file that keeps records, routers, credentials and secret from run to run. `latency`
+    is slept before each answer, after the commit; `token_ttl` is how long a token lasts; both in
+    seconds. `secret` signs the tokens and is random unless given, at least 32 bytes. `clock`
+    gives seconds since the epoch and `sleep` waits for some; both are there for tests to replace.
+    `faults` is told what shall go wrong, and `requests` holds what arrived.
 
-    Raises ValueError for a field that cannot be declared, and SandboxError for a host that is not
-    loopback, a secret that is too short and, on entering, a port or a file that cannot be used.
+    Raises ValueError for a field or a router that cannot be declared, and SandboxError for a host
+    that is not loopback, a secret that is too short and, on entering, a port or a file that cannot
+    be used.
     """
 
     store: Store
@@ -65,6 +69,8 @@ class Sandbox:
         *,
         fields: Iterable[Field | str] = (),
         any_field: bool = False,
+        routers: Iterable[Router] = (),
+        accounts: Iterable[Account] = (),
         db: str | Path = ":memory:",
         host: str = "127.0.0.1",
         port: int = 0,
@@ -77,6 +83,10 @@ class Sandbox:
     ) -> None:
         custom = [parse_field(field) if isinstance(field, str) else field for field in fields]
         self._types = [kind.with_custom(custom, any_field=any_field) for kind in OBJECT_TYPES]
+        self._routers = [self._checked(router) for router in routers]
+        if len({router.id for router in self._routers}) < len(self._routers):
+            raise ValueError("two routers of an object type have one name: rename one of them")
+        self._accounts = list(accounts)
         if secret is not None and len(secret.encode()) < _MIN_SECRET:
             raise SandboxError(f"secret is too short: give at least {_MIN_SECRET} bytes, or none")
         self._db = db
@@ -145,6 +155,19 @@ class Sandbox:
         seconds = self._tokens.ttl if ttl is None else ttl
         return self._tokens.mint(account_id=account_id, client_id=self.client_id, ttl=seconds)
 
+    def add_router(self, router: Router, *, account_id: str = ACCOUNT) -> str:
+        """Add a router to an account, or put it in the place of the one that has its id.
+
+        Returns the id; raises ValueError when its object type has no such owner field.
+        """
+        self._api.routers.put(account_id, self._checked(router))
+        return router.id
+
+    def archive_router(self, router_id: str, *, account_id: str = ACCOUNT) -> None:
+        """Archive a router, which the API itself cannot do; SandboxError when there is none."""
+        if not self._api.routers.archive(account_id, router_id, by=self.client_id):
+            raise SandboxError(f"no active router has the id {router_id}")
+
     def _open(self) -> None:
         """Build the API over the store, with the credentials that the store keeps."""
         keep = self.store.setting
@@ -160,8 +183,17 @@ class Sandbox:
             tokens=self._tokens,
             credentials=self._credentials,
             object_types=self._types,
+            accounts=self._accounts,
             clock=self._clock,
         )
+        for router in self._routers:
+            self.add_router(router)
+
+    def _checked(self, router: Router) -> Router:
+        """Return a router; ValueError when its object type has no such owner field."""
+        (kind,) = (each for each in self._types if each.plural == router.object_type)
+        router.check(kind)
+        return router
 
     async def _listen(self) -> None:
         # aiohttp's low-level server: an Application's router, middlewares and signals would cost

@@ -42,10 +42,32 @@ CREATE INDEX listed ON records (type, account, seq, archived_at);
 INSERT INTO routera_sandbox VALUES ('version', '1');
 COMMIT;
 """
+_ASSIGNMENTS = """
+CREATE TABLE IF NOT EXISTS assignments (  -- how many objects each router gave to each user
+    account TEXT NOT NULL,
+    router TEXT NOT NULL,
+    user TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (account, router, user)
+) STRICT, WITHOUT ROWID;
+"""  # apart from the schema, so that a file of before there were routers gets it too
 _COLUMNS = "id, created_at, updated_at, archived_at, archived_by, fields"
 _INSERT = (
     "INSERT INTO records (id, account, type, external_id, natural_key, created_at, updated_at,"
     " fields) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_REPLACING = (
+    "ON CONFLICT (id) DO UPDATE SET fields = excluded.fields, updated_at = excluded.updated_at,"
+    " archived_at = NULL, archived_by = NULL"
+    " WHERE account = excluded.account AND type = excluded.type"
+)
+_UPDATE = (
+    "UPDATE records SET external_id = ?, natural_key = ?, updated_at = ?, fields = ?"
+    " WHERE id = ? AND account = ? AND type = ? AND archived_at IS NULL"
+)
+_COUNT = (
+    "INSERT INTO assignments VALUES (?, ?, ?, 1)"
+    " ON CONFLICT (account, router, user) DO UPDATE SET count = count + 1"
 )
 _BATCH = 1_000  # rows of one SELECT of the oracle: no cursor stays open while others write
 
@@ -137,19 +159,20 @@ class Store:
         self, account: str, type_name: str, record: Record, natural_key: str | None = None
     ) -> None:
         """Commit a new record, or raise Duplicate: its key belongs to an active one."""
+        self._write(_INSERT, _row(account, type_name, record, natural_key))
+
+    def update(
+        self, account: str, type_name: str, record: Record, natural_key: str | None = None
+    ) -> None:
+        """Commit an active record's new fields and time, or raise Duplicate as `create` does."""
         fields = record.fields
-        row = (
-            record.id,
-            account,
-            type_name,
-            fields.get("external_id"),
-            natural_key,
-            record.created_at,
-            record.updated_at,
-            encode(fields).decode(),
-        )
+        new = (fields.get("external_id"), natural_key, record.updated_at, encode(fields).decode())
+        self._write(_UPDATE, (*new, record.id, account, type_name))
+
+    def _write(self, statement: str, values: Sequence[Any]) -> int:
+        """Return how many rows a statement wrote; Duplicate when a key is another's."""
         try:
-            self._db.execute(_INSERT, row)
+            return self._db.execute(statement, values).rowcount
         except sqlite3.IntegrityError as error:
             # SQLite names the columns: "UNIQUE constraint failed: records.natural_key, ..."
             column = "natural_key" if "natural_key" in str(error) else "external_id"
@@ -190,6 +213,41 @@ class Store:
         done = self._db.execute(sql, (at, by, at, record_id, account, type_name))
         return done.rowcount == 1
 
+    # -- what routers did --------------------------------------------------------------------------
+
+    def put(self, account: str, type_name: str, record: Record) -> bool:
+        """Commit a record, new or in the place of the account's own that has its id.
+
+        Returns False when the id is another's.
+        """
+        return self._write(f"{_INSERT} {_REPLACING}", _row(account, type_name, record, None)) == 1
+
+    def assign(
+        self,
+        account: str,
+        type_name: str,
+        record: Record,
+        natural_key: str | None,
+        *,
+        router: str,
+        user: str,
+    ) -> None:
+        """Commit a record that a router gives to a user, and count it: both or neither."""
+        self._db.execute("BEGIN IMMEDIATE")
+        with self._db:
+            self.update(account, type_name, record, natural_key)
+            self._db.execute(_COUNT, (account, router, user))
+
+    def assigned(self, account: str, router: str) -> dict[str, int]:
+        """Return how many objects a router has given to each of its users, by e-mail."""
+        sql = "SELECT user, count FROM assignments WHERE account = ? AND router = ?"
+        return dict(self._db.execute(sql, (account, router)).fetchall())
+
+    def assignments(self, account: str) -> int:
+        """Return how many objects the routers of an account have assigned."""
+        sql = "SELECT coalesce(sum(count), 0) FROM assignments WHERE account = ?"
+        return int(self._db.execute(sql, (account,)).fetchone()[0])
+
     def _forget_if_changed(self) -> None:
         """Drop what was noted of the listings when this or another connection has written."""
         foreign = self._db.execute("PRAGMA data_version").fetchone()
@@ -219,6 +277,7 @@ class Store:
                 raise SandboxError(
                     f"{path} was made by another version of the sandbox: name another file"
                 )
+            self._db.execute(_ASSIGNMENTS)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
         except sqlite3.Error as error:
@@ -227,6 +286,21 @@ class Store:
 
 def _active(archived: bool) -> str:
     return "" if archived else "AND archived_at IS NULL"
+
+
+def _row(account: str, type_name: str, record: Record, natural_key: str | None) -> Sequence[Any]:
+    """Return the values of an INSERT."""
+    fields = record.fields
+    return (
+        record.id,
+        account,
+        type_name,
+        fields.get("external_id"),
+        natural_key,
+        record.created_at,
+        record.updated_at,
+        encode(fields).decode(),
+    )
 
 
 def _record(row: Sequence[Any]) -> Record:

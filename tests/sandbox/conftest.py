@@ -16,8 +16,22 @@ CUSTOM = (
     "done=checkbox",
     "due=date",
     "note=text",
-    "assignee=user",
+    "tickets.assignee=user",
 )
+
+LEAST = {
+    "contacts": {"last_name": "Doe"},
+    "companies": {"company_name": "Lamps"},
+    "deals": {"deal_name": "Lamps", "pipeline": "default", "deal_stage": "new"},
+    "tickets": {"ticket_name": "Lamp", "pipeline": "default", "ticket_stage": "new"},
+}
+"""What a create of each object type needs."""
+
+
+def written(plural="tickets", **changes):
+    """Return a complete create's body with these fields changed; `...` takes one out."""
+    fields = {name: value for name, value in (LEAST[plural] | changes).items() if value is not ...}
+    return orjson.dumps({"fields": fields})
 
 
 class Clock:
@@ -48,10 +62,19 @@ class Client:
             assert answer.content_type == "application/json"
             return answer.status, orjson.loads(await answer.read()), answer.headers
 
-    async def create(self, **fields):
-        """POST a ticket that is complete without these fields; return status and body."""
-        fields = {"ticket_name": "Lamp", "pipeline": "default", "ticket_stage": "new"} | fields
-        status, body, _ = await self.send("POST", "/tickets", orjson.dumps({"fields": fields}))
+    async def create(self, plural="tickets", **fields):
+        """POST a record that is complete without these fields; return status and body."""
+        status, body, _ = await self.send("POST", f"/{plural}", written(plural, **fields))
+        return status, body
+
+    async def update(self, path, **fields):
+        """PATCH these fields; return status and body."""
+        status, body, _ = await self.send("PATCH", path, orjson.dumps({"fields": fields}))
+        return status, body
+
+    async def archive(self, path):
+        """DELETE a path; return status and body."""
+        status, body, _ = await self.send("DELETE", path)
         return status, body
 
     async def get(self, path):

@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import re
+from pathlib import Path
+from typing import get_args
 
 import aiohttp
 import pytest
 
-from routera_async.sandbox import Fault, Faults, Sandbox
+from routera_async.sandbox import Fault, FaultName, Faults, Router, Sandbox, faults
 
 from .conftest import Client
 
@@ -234,6 +237,41 @@ async def test_done_is_what_the_api_does(client, sandbox, name):
     await until(lambda: len(sandbox.requests) == 2)
     writer.close()
     assert sandbox.store.count() == 1
+
+
+SETTINGS = {
+    "redirect": {"location": "http://127.0.0.1:9/"},
+    **{name: {"seconds": 0} for name in ("late_commit", "slow_answer", "dripped_answer")},
+}
+
+
+@pytest.mark.parametrize("write", ["PATCH", "DELETE", "DISPATCH"])
+@pytest.mark.parametrize("name", get_args(FaultName))
+async def test_every_fault_is_for_every_write(sandbox, client, write, name):
+    """A change, an archiving and an assignment are done or not as the fault's table says."""
+    _, ticket = await client.create()
+    router = sandbox.add_router(Router("r", "tickets", ["jane@example.com"]))
+    path, body = f"/tickets/{ticket['id']}", b'{"fields":{"pipeline":"other"}}'
+    if write == "DISPATCH":
+        ids = {"router_id": router, "object_id": ticket["id"]}
+        path, body = "/dispatch/router", json.dumps(ids).encode()
+    fault = Fault(name, **SETTINGS.get(name, {}))
+    sandbox.faults.script(fault)
+    _, writer = await opened(sandbox, write.replace("DISPATCH", "POST"), path, body)
+    await until(lambda: len(sandbox.requests) == 2)
+    assert (sandbox.store.get(ticket["id"]) != ticket) is fault.commits
+    writer.close()
+    if name == "late_commit":
+        await until(lambda: sandbox.store.get(ticket["id"]) != ticket)
+    await until(lambda: not sandbox._active)
+
+
+def test_every_fault_is_in_the_docs():
+    """The table of docs/sandbox.md has the rows of the module's own, in its order."""
+    docs = Path(__file__).parents[2] / "docs" / "sandbox.md"
+    listed = re.findall(r"^\| `(\w+)` \| (nothing|done)", docs.read_text(), re.MULTILINE)
+    assert listed == re.findall(r"^    (\w+) +(nothing|done)", faults.__doc__, re.MULTILINE)
+    assert [name for name, _ in listed] == list(get_args(FaultName))
 
 
 # -- which request meets which ------------------------------------------------------------------

@@ -4,7 +4,7 @@ import pytest
 
 from routera_async.sandbox import Field, parse_field
 from routera_async.sandbox.errors import Refused
-from routera_async.sandbox.fields import TICKETS, ObjectType
+from routera_async.sandbox.fields import CONTACTS, TICKETS, ObjectType
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,7 @@ from routera_async.sandbox.fields import TICKETS, ObjectType
         ("due=date", Field("due", "date")),
         ("note=text", Field("note", "text")),
         ("assignee=user", Field("assignee", "user")),
+        ("tickets.csat=number", Field("csat", "number", object_type="tickets")),
     ],
 )
 def test_parse_field_reads_what_the_command_line_takes(text, field):
@@ -40,6 +41,11 @@ def test_parse_field_reads_what_the_command_line_takes(text, field):
         ("p=dropdown:", "p: name the options: p=dropdown:low,high"),
         ("p=dropdown:low,,high", "p: name the options: p=dropdown:low,high"),
         ("n=number:1,2", "n: only a dropdown has options; write number alone"),
+        (
+            "ticket.n=number",
+            "ticket is no object type; use one of contacts, companies, deals, tickets",
+        ),
+        ("tickets.=number", "a field needs a name: NAME=TYPE, such as csat=number"),
     ],
 )
 def test_parse_field_says_in_one_line_what_to_do(text, message):
@@ -64,7 +70,7 @@ def test_parse_field_says_in_one_line_what_to_do(text, message):
         (
             "f=user",
             ["jane@example.com", "j+x@localhost"],
-            ["", "jane", "@x", "a@", "a b@c", "a@b\n", 7],
+            ["", "jane", "@x", "a@", "a b@c", "a@b\n", "a\x85@b", "a\x1f@b", "\x00@b", 7],
         ),
     ],
 )
@@ -83,9 +89,24 @@ def test_null_is_taken_for_every_field_that_is_not_required():
 
 def test_a_name_is_declared_once():
     """A custom field cannot take the name of a standard field or of an earlier one."""
-    for twice in ([Field("pipeline")], [Field("a"), Field("a", "number")]):
-        with pytest.raises(ValueError, match="already a field of tickets: rename it"):
+    for twice in ([Field("pipeline")], [Field("a"), Field("a", "number", object_type="tickets")]):
+        with pytest.raises(ValueError, match="already a field of tickets: rename it, or name the"):
             TICKETS.with_custom(twice, any_field=False)
+
+
+def test_a_field_of_one_object_type_is_no_others():
+    """A declaration that names its object type leaves the rest alone, their own fields too."""
+    declared = [parse_field("tickets.email=text"), parse_field("deals.csat=number"), Field("note")]
+    tickets = TICKETS.with_custom(declared, any_field=False)
+    assert [tickets.knows(name) for name in ("email", "csat", "note")] == [True, False, True]
+    contacts = CONTACTS.with_custom(declared, any_field=False)
+    assert contacts.fields["email"] == CONTACTS.fields["email"]
+
+
+def test_no_account_configures_an_email():
+    """The type of a contact's own e-mail is not among those that API.md lets accounts choose."""
+    with pytest.raises(ValueError, match="unknown type 'email'; use one of checkbox, date"):
+        TICKETS.with_custom([Field("n", "email")], any_field=False)
 
 
 def test_declaring_leaves_the_type_itself_alone():
@@ -95,11 +116,12 @@ def test_declaring_leaves_the_type_itself_alone():
 
 
 @pytest.mark.parametrize(
-    ("values", "refused"), [({}, True), ({"a": None}, True), ({"a": ""}, False), ({"b": 1}, False)]
+    ("values", "refused"),
+    [({}, True), ({"a": None}, True), ({"a": "", "b": " "}, True), ({"b": "x"}, False)],
 )
 def test_a_type_may_need_one_of_several_fields(values, refused):
-    """A contact or a company is complete when any one of the fields that it names is set."""
-    kind = ObjectType("things", {}, (), needs_one=("a", "b"))
+    """A contact or a company is complete when any of the fields that it names is not blank."""
+    kind = ObjectType("things", "thing", {}, (), needs_one=("a", "b"))
     if refused:
         with pytest.raises(Refused, match="At least one of a, b is required"):
             kind.check_required(values)

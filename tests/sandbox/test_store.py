@@ -134,6 +134,79 @@ def test_fetch_finds_an_accounts_own_records_only(store):
     assert store.fetch("a", "tickets", "9") is None
 
 
+def test_an_update_replaces_fields_and_keys(store):
+    """What a record holds, its keys and its time change; a taken key is refused, by name."""
+    add(store, "1", external_id="x", natural_key="e")
+    add(store, "2", external_id="y", natural_key="f")
+    changed = Record("2", NOW, "2026-06-01T00:00:00.000Z", None, None, {"external_id": "x"})
+    with pytest.raises(Duplicate) as caught:
+        store.update("a", "tickets", changed)
+    assert caught.value.column == "external_id"
+    with pytest.raises(Duplicate) as caught:
+        store.update("a", "tickets", record("2"), "e")
+    assert caught.value.column == "natural_key"
+    store.archive("a", "tickets", "1", at=NOW, by="me")
+    store.update("a", "tickets", changed, "e")
+    assert store.find("x") == changed.flat()
+    add(store, "3", external_id="y", natural_key="f")
+
+
+def test_only_an_accounts_own_active_record_is_updated(store):
+    """An update of what is another's, of another type or archived does nothing."""
+    add(store, "1", note="old")
+    store.update("b", "tickets", record("1", note="new"))
+    store.update("a", "contacts", record("1", note="new"))
+    assert store.get("1")["note"] == "old"
+    store.archive("a", "tickets", "1", at=NOW, by="me")
+    store.update("a", "tickets", record("1", note="new"))
+    assert store.get("1")["note"] == "old"
+
+
+def test_put_creates_or_replaces(store):
+    """The second put of an id replaces the first in its place, unless it is another account's."""
+    assert store.put("a", "routers", record("1", name="one"))
+    add(store, "2", kind="routers")
+    store.archive("a", "routers", "1", at=NOW, by="me")
+    assert store.put("a", "routers", record("1", name="two"))
+    assert [flat["id"] for flat in store.records("routers")] == ["1", "2"]
+    assert (store.get("1")["name"], store.get("1")["archived"]) == ("two", False)
+    assert not store.put("b", "routers", record("1", name="three"))
+    assert store.get("1")["name"] == "two"
+
+
+def test_assignments_are_counted(store):
+    """Each router's are counted by user, and the account's in all."""
+    for number, (router, user) in enumerate([("r", "a@b"), ("r", "a@b"), ("r", "c@d"), ("s", "e")]):
+        add(store, str(number), owner=None)
+        given = record(str(number), owner=user)
+        store.assign("a", "tickets", given, None, router=router, user=user)
+        assert store.get(str(number))["owner"] == user
+    assert store.assigned("a", "r") == {"a@b": 2, "c@d": 1}
+    assert (store.assignments("a"), store.assignments("b")) == (4, 0)
+
+
+def test_an_assignment_that_fails_leaves_nothing(store):
+    """The record and the count are written together or not at all, and the store goes on."""
+    add(store, "1", owner=None)
+    store._db.execute("ALTER TABLE assignments RENAME TO gone")
+    with pytest.raises(sqlite3.OperationalError, match="no such table"):
+        store.assign("a", "tickets", record("1", owner="a@b"), None, router="r", user="a@b")
+    assert store.get("1")["owner"] is None
+    add(store, "2")
+
+
+def test_a_file_of_before_there_were_routers_gets_them(tmp_path):
+    """A file without the table of assignments is taken, and has it from then on."""
+    old = Store(tmp_path / "a.db")
+    add(old, "1")
+    old._db.execute("DROP TABLE assignments")
+    old.close()
+    again = Store(tmp_path / "a.db")
+    again.assign("a", "tickets", record("1"), None, router="r", user="a@b")
+    assert again.assignments("a") == 1
+    again.close()
+
+
 # -- pages ------------------------------------------------------------------------------------
 
 

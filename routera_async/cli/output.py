@@ -1,0 +1,194 @@
+"""How records are printed: a table for a person, JSON, JSONL and CSV for what comes next."""
+
+import csv
+import io
+import json
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from routera_async._codec import to_flat
+from routera_async.errors import one_line
+
+FormatName = Literal["table", "json", "jsonl", "csv"]
+Format = Annotated[
+    FormatName | None,
+    Parameter(
+        name="--format",
+        help="How to print: table, json, jsonl or csv. A table on a terminal, jsonl elsewhere, "
+        "unless told.",
+    ),
+]
+
+_TABLE_ROWS = 100
+"""Rows of one table: a longer list is several, so that memory does not grow with it."""
+
+_CELL = 200
+"""Characters of a cell that a table shows."""
+
+_ENDLESS = 10_000
+"""Characters of a line that goes to no terminal: nothing is folded or cut there."""
+
+
+class Rows(ABC):
+    """Prints records one after another, and forgets them; `end` when there are no more."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self._columns = columns
+
+    def add(self, record: Any) -> None:
+        """Print one record: a model, or a flat mapping."""
+        self._add(record if isinstance(record, dict) else to_flat(record))
+
+    @abstractmethod
+    def _add(self, flat: dict[str, Any]) -> None: ...
+
+    def end(self) -> None:
+        """Print what belongs behind the last record."""
+        sys.stdout.flush()
+
+
+class _Lines(Rows):
+    def _add(self, flat: dict[str, Any]) -> None:
+        _write(f"{_json(flat)}\n")
+
+
+class _Array(Rows):
+    _before = "[\n"
+
+    def _add(self, flat: dict[str, Any]) -> None:
+        _write(f"{self._before}{_json(flat)}")
+        self._before = ",\n"
+
+    def end(self) -> None:
+        _write("[]\n" if self._before == "[\n" else "\n]\n")
+        super().end()
+
+
+class _Csv(Rows):
+    def __init__(self, columns: Sequence[str]) -> None:
+        super().__init__(columns)
+        self._row(columns)
+
+    def _add(self, flat: dict[str, Any]) -> None:
+        self._row([_csv_cell(flat.get(name)) for name in self._columns])
+
+    def _row(self, cells: Iterable[str]) -> None:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\n").writerow(cells)
+        _write(line.getvalue())
+
+
+class _Tables(Rows):
+    def __init__(self, columns: Sequence[str]) -> None:
+        super().__init__(columns)
+        self._flats: list[dict[str, Any]] = []
+
+    def _add(self, flat: dict[str, Any]) -> None:
+        self._flats.append(flat)
+        if len(self._flats) == _TABLE_ROWS:
+            self._print()
+
+    def end(self) -> None:
+        if self._flats:
+            self._print()
+        super().end()
+
+    def _print(self) -> None:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in self._columns:
+            table.add_column(name, overflow="fold", no_wrap=name == "id")
+        for flat in self._flats:
+            table.add_row(*(Text(one_line(shown(flat.get(name)), _CELL)) for name in self._columns))
+        _console().print(table)
+        self._flats.clear()
+
+
+_ROWS: dict[FormatName, type[Rows]] = {
+    "table": _Tables,
+    "json": _Array,
+    "jsonl": _Lines,
+    "csv": _Csv,
+}
+
+
+def rows(chosen: FormatName | None, columns: Sequence[str], wide: Sequence[str] = ()) -> Rows:
+    """Return what prints many records: `columns` in a table, and in CSV these and the `wide`."""
+    name = _chosen(chosen)
+    return _ROWS[name]([*columns, *wide] if name == "csv" else columns)
+
+
+def show(chosen: FormatName | None, record: Any) -> None:
+    """Print one record whole."""
+    name, flat = _chosen(chosen), to_flat(record)
+    if name == "table":
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        for key, value in _leaves(flat):
+            table.add_row(key, Text(one_line(shown(value), sys.maxsize)))
+        _console().print(table)
+    elif name == "json":
+        _write(f"{_json(flat, indent=2)}\n")
+    else:
+        _ROWS[name](list(flat))._add(flat)  # noqa: SLF001 (it is one of our own)
+    sys.stdout.flush()
+
+
+def shown(value: Any) -> str:
+    """Return a JSON value as a person reads it."""
+    match value:
+        case None:
+            return ""
+        case str():
+            return value
+        case [*items]:
+            return ", ".join(map(shown, items))
+        case {"email": str(only)} | {"name": str(only)} if len(value) == 1:
+            return only  # a router's user or team
+        case _:
+            return _json(value)
+
+
+def _chosen(name: FormatName | None) -> FormatName:
+    return name or ("table" if sys.stdout.isatty() else "jsonl")
+
+
+def _leaves(flat: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield a record's keys and values, those of an object within it as `settings.overwrite`."""
+    for key, value in flat.items():
+        if isinstance(value, dict) and value and not prefix:
+            yield from _leaves(value, f"{key}.")
+        else:
+            yield one_line(f"{prefix}{key}"), value
+
+
+def _csv_cell(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None else _json(value)
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=not _speaks_unicode(), indent=indent)
+
+
+def _speaks_unicode() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+    except UnicodeEncodeError:  # half a surrogate pair, or a terminal that is not UTF-8
+        encoding = sys.stdout.encoding
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def _console() -> Console:
+    wide = None if sys.stdout.isatty() else _ENDLESS
+    return Console(highlight=False, width=wide)

@@ -1,0 +1,74 @@
+"""`routera routers` and `routera dispatch`: who gets what."""
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from routera_async._codec import field_names
+from routera_async._listing import LARGEST_PAGE
+from routera_async.cli.calls import connected
+from routera_async.cli.failures import REFUSED, warn
+from routera_async.cli.output import Format, rows, show
+from routera_async.cli.records import Archived, Id, Limit, print_all
+from routera_async.cli.settings import UNTOLD, Connection
+from routera_async.models import Router
+
+_COLUMNS = ("id", "name", "object_type", "is_published", "users", "teams")
+"""What a table of routers shows."""
+
+routers = App(name="routers")
+
+
+@routers.command(name="list")
+async def list_routers(
+    *,
+    archived: Archived = False,
+    limit: Limit = None,
+    format: Format = None,  # noqa: A002 (the option's name)
+    connection: Connection = UNTOLD,
+) -> int:
+    """List the account's routers: all that are active, unless told."""
+    columns = (*_COLUMNS, "archived") if archived else _COLUMNS
+    printed = rows(format, columns, [name for name in field_names(Router) if name not in columns])
+    async with connected(connection) as client:
+        listing = client.routers.list(
+            archived=archived, page_size=min(limit or LARGEST_PAGE, LARGEST_PAGE)
+        )
+        await print_all(listing, printed, limit)
+    return 0
+
+
+@routers.command(name="get")
+async def get_router(
+    id: Id,  # noqa: A002 (the API's)
+    /,
+    *,
+    format: Format = None,  # noqa: A002 (the option's name)
+    connection: Connection = UNTOLD,
+) -> int:
+    """Print one router with its settings."""
+    async with connected(connection) as client:
+        show(format, await client.routers.get(id))
+    return 0
+
+
+async def dispatch(
+    *,
+    router: Annotated[str, Parameter(help="The router's id, a UUID.")],
+    object: Annotated[  # noqa: A002 (the option's name)
+        str, Parameter(help="The id of the object to assign.")
+    ],
+    format: Format = None,  # noqa: A002 (the option's name)
+    connection: Connection = UNTOLD,
+) -> int:
+    """Run a router on an object, and print whom it was assigned to, or why it was not.
+
+    Exit status: 0 assigned, 1 not assigned. It is not sent again once it may have been done, for it
+    may assign twice.
+    """
+    async with connected(connection, writes=True) as client:
+        result = await client.dispatch(router_id=router, object_id=object)
+    show(format, result)
+    if result.hubspot_sync_failed:
+        warn("warning: the object is assigned, and its sync to HubSpot failed")
+    return 0 if result.assigned else REFUSED
