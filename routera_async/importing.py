@@ -119,7 +119,8 @@ class FileImport:
     """One import of one file, and what has become of it so far.
 
     `summary` is the tally; `fault` what stopped it, if anything did; `stopped` whether `stop` did.
-    `on_reject` is told each row that did not arrive.
+    `on_outcome` hears of each row's outcome, `hooks` of what happens meanwhile, and `confirm`
+    answers, in a thread of its own, whether to go on after the canary.
     """
 
     def __init__(self, source: Source, mapping: Mapping, settings: ImportSettings) -> None:
@@ -130,7 +131,7 @@ class FileImport:
         self.fault: RouteraError | None = None
         self.stopped = False
         self.resumed = 0
-        self.on_reject: Callable[[Outcome[Any], str], None] = lambda *_: None
+        self.on_outcome: Callable[[Outcome[Any]], None] = lambda _: None
         self.confirm: Callable[[], bool] = lambda: True
         self.hooks: tuple[Hook, ...] = ()
         self._source = source
@@ -273,14 +274,13 @@ class FileImport:
         self.done += 1
         self.resumed += outcome.resumed
         self.summary.add(outcome.status)
+        self.on_outcome(outcome)
         if outcome.status in {"created", "duplicate"} or (
             outcome.status == "not_sent" and not sent
         ):
             return
-        reason = str(outcome.error or outcome.reason)
-        self.on_reject(outcome, reason)
         if outcome.status == "rejected" or self._journal is None:
-            self.rejects.write(outcome.given, outcome.status, reason)
+            self.rejects.write(outcome.given, outcome.status, str(outcome.error or outcome.reason))
         if _too_many(self._settings.max_rejects, self.summary.rejected, self.done) and sent:
             raise ConfigurationError(
                 f"{self.summary.rejected:,} of {self.done:,} rows are rejected, more than "

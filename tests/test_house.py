@@ -91,7 +91,7 @@ MAY_IMPORT = {
     "bulk.journal_file": {"errors"},
     "bulk.keys": {"errors"},
     "bulk.books": {"bulk.engine", "bulk.journal", "bulk.keys", "errors"},
-    "bulk.reconcile": set(),
+    "bulk.reconcile": {"errors"},
     "bulk.many": {
         "bulk.books",
         "bulk.engine",

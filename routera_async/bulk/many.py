@@ -18,7 +18,7 @@ import attrs
 from routera_async.errors import ConfigurationError, RouteraError
 from routera_async.events import Hook
 
-from .books import ImportBooks, OnRepeat, Undecided, fields_of
+from .books import ImportBooks, OnRepeat, Repeated, Undecided, fields_of
 from .engine import Outcome, Written, run
 from .journal import Journal
 from .limiter import Limiter
@@ -196,7 +196,7 @@ class _Many(Generic[T]):
         for row, each in self._books.repeats.items():
             if (first := verdicts.get(each.first)) is not None:
                 verdicts[row] = Verdict(row=row, status=each.status(first.status))
-        withheld = {**undecided, **self._books.repeats}
+        withheld: dict[int, Undecided | Repeated] = {**undecided, **self._books.repeats}
         return [self._of(each.outcome, verdicts.get(row)) for row, each in sorted(withheld.items())]
 
     def _of(self, outcome: Outcome[T], verdict: Verdict | None) -> Outcome[T]:

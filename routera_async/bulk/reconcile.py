@@ -16,10 +16,12 @@ its candidates, never guessed. Times are the server's, by its `Date` header.
 from collections import defaultdict
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 import orjson
+
+from routera_async.errors import OutcomeName
 
 SLACK = timedelta(seconds=2)
 """What a clock of whole seconds, as in `Date`, may be off."""
@@ -66,7 +68,7 @@ class Verdict:
     """What the list proves of a row; `candidates` are the ids that could not be told apart."""
 
     row: int
-    status: Literal["created", "duplicate", "not_sent", "unknown"]
+    status: OutcomeName
     id: str | None = None
     reason: str | None = None
     candidates: tuple[str, ...] = ()

@@ -2,11 +2,11 @@
 
 import asyncio
 import json
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
-from itertools import islice
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,24 +14,29 @@ import attrs
 from cyclopts import Parameter
 from rich.console import Console
 
-from routera_async._codec import encode, field_names, required_fields, to_fields
+from routera_async._codec import field_names
+from routera_async.bulk.books import OnRepeat
 from routera_async.bulk.engine import Outcome
+from routera_async.bulk.many import Bulk
 from routera_async.bulk.mapping import Mapping
-from routera_async.bulk.readers import Row, Source, open_source
-from routera_async.bulk.report import RejectsFile
+from routera_async.bulk.readers import open_source
 from routera_async.cli.failures import INTERRUPTED, REFUSED, UNKNOWN, USAGE
 from routera_async.cli.kinds import KINDS, Kind, Plural
-from routera_async.cli.progress import Watch, progress
+from routera_async.cli.progress import Progress, Watch, progress
 from routera_async.cli.results import Reasons, print_notes, print_summary
 from routera_async.cli.serving import running
 from routera_async.cli.settings import UNTOLD, Connection, Settings
 from routera_async.client import RouteraClient
-from routera_async.errors import ConfigurationError, RouteraError, ValidationError, one_line
-from routera_async.models import Record
+from routera_async.errors import ConfigurationError, one_line
+from routera_async.events import Event, ImportPaused, ImportResumed
+from routera_async.importing import FileImport, ImportSettings
 from routera_async.sandbox import Sandbox
 
 _MOST = 1_000
 """Creates under way at once: more would cost memory and win nothing."""
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 @Parameter(name="*")
@@ -68,6 +73,39 @@ class Options:
     concurrency: Annotated[
         int, Parameter(help="Creates under way at once, at the most; 32 unless told.")
     ] = 32
+    rate: Annotated[
+        float | None, Parameter(help="Requests a second, at the most, for accounts with a quota.")
+    ] = None
+    journal: Annotated[
+        Path | None, Parameter(help="Where the import is written down; FILE.journal unless told.")
+    ] = None
+    no_journal: Annotated[
+        bool, Parameter(help="Write nothing down: an import that is killed cannot be resumed.")
+    ] = False
+    no_key: Annotated[
+        bool,
+        Parameter(
+            help="Give rows without an external_id none: a lost answer then leaves them unknown."
+        ),
+    ] = False
+    on_repeat: Annotated[
+        OnRepeat,
+        Parameter(help="A row whose key an earlier row has: first (a duplicate) or reject."),
+    ] = "first"
+    give_up_after: Annotated[
+        str, Parameter(help="How long an outage is waited out: 90s, 30m, 2h or never.")
+    ] = "30m"
+    quarantine: Annotated[
+        str, Parameter(help="How long a lost request may still run; 60s unless told.")
+    ] = "60s"
+    canary: Annotated[
+        int | None, Parameter(help="Send this many rows first, and ask before the rest.")
+    ] = None
+    yes: Annotated[bool, Parameter(help="Do not ask: go on after the canary.")] = False
+    max_rejects: Annotated[
+        str | None,
+        Parameter(help="Stop when more rows are rejected: a number, or a share such as 5%."),
+    ] = None
     limit: Annotated[int | None, Parameter(help="Read no more than this many rows.")] = None
     dry_run: Annotated[bool, Parameter(help="Check every row and send nothing.")] = False
     sandbox: Annotated[bool, Parameter(help="Import into a private sandbox instead.")] = False
@@ -80,8 +118,29 @@ class Options:
         """Raise `ConfigurationError` for options that cannot be, alone or together."""
         if not 1 <= self.concurrency <= _MOST:
             raise ConfigurationError(f"--concurrency must be 1 to {_MOST:,}")
-        if self.limit is not None and self.limit < 0:
-            raise ConfigurationError("--limit must be 0 or more")
+        if self.no_journal and self.journal is not None:
+            raise ConfigurationError("--journal and --no-journal exclude each other: give one")
+        self.settings()
+
+    def settings(self) -> ImportSettings:
+        """Return how the file is imported; raises `ConfigurationError` for what cannot be."""
+        vanishes = self.sandbox and self.sandbox_db is None  # and what it holds with it
+        return ImportSettings(
+            object=self.object,
+            concurrency=self.concurrency,
+            limit=self.limit,
+            max_rejects=self.max_rejects,
+            canary=self.canary,
+            journal=self.journal or not (self.no_journal or vanishes),
+            target=f"sandbox {self.sandbox_db.resolve()}" if self.sandbox_db else None,
+            bulk=Bulk(
+                give_up_after=_seconds("--give-up-after", self.give_up_after),
+                rate=self.rate,
+                on_repeat=self.on_repeat,
+                derive_keys=not self.no_key,
+                quarantine=_seconds("--quarantine", self.quarantine) or 0.0,
+            ),
+        )
 
     def client(self, settings: Settings, **more: Any) -> RouteraClient:
         """Return a client of the real API; raises `ConfigurationError` when there is no token."""
@@ -123,13 +182,13 @@ def import_file(
     """
     options.check()
     settings = _settings(options, connection)
-    work = Import.prepared(file, options)
-    with work.rejects:
+    shown = Shown.prepared(file, options)
+    with shown.work.rejects:
         if options.dry_run:
-            work.rehearse()
+            shown.work.rehearse()
         else:
-            asyncio.run(_send(work, options, settings))
-    return work.report()
+            asyncio.run(_send(shown, options, settings))
+    return shown.report()
 
 
 def _settings(options: Options, connection: Connection) -> Settings | None:
@@ -144,34 +203,31 @@ def _settings(options: Options, connection: Connection) -> Settings | None:
     return settings
 
 
-async def _send(work: "Import", options: Options, settings: Settings | None) -> None:
-    async with _client(options, settings, work.watch) as client:
-        await work.run(client)
+async def _send(shown: "Shown", options: Options, settings: Settings | None) -> None:
+    async with _client(options, settings) as client:
+        await shown.run(client)
 
 
-class Import:
-    """One import: what is read, how it is mapped, and what has become of it so far."""
+class Shown:
+    """An import as a person follows it: the bar, Ctrl-C, the summary and what to do next."""
 
-    def __init__(self, source: Source, mapping: Mapping, options: Options) -> None:
-        self.rejects = RejectsFile(source)
-        self.watch = Watch(_total(source, options.limit))
-        self._source = source
-        self._mapping = mapping
+    def __init__(self, work: FileImport, options: Options) -> None:
+        self.work = work
         self._options = options
         self._console = Console(stderr=True, highlight=False)
         self._reasons = Reasons()
-        self._stopping = False
-        self._fault: RouteraError | None = None
+        bulk = options.settings().bulk
+        self._watch = Watch(work.total, work.summary, give_up_after=bulk.give_up_after)
+        self._shown: Progress | None = None
+        work.on_outcome = self._took
+        work.hooks = (self._watch, self._heard)
+        if not options.yes:
+            work.confirm = self._confirm
 
     @classmethod
-    def prepared(cls, file: Path, options: Options) -> "Import":
-        """Read the file through once and settle the mapping.
-
-        Raises `ConfigurationError` for whatever would make the import senseless, before any of it.
-        """
+    def prepared(cls, file: Path, options: Options) -> "Shown":
+        """Read the file through once and settle the mapping."""
         source = open_source(file)
-        if fault := source.survey().fault:
-            raise ConfigurationError(fault)
         mapping = Mapping.build(
             source.columns,
             known_fields=field_names(options.kind.new),
@@ -181,50 +237,25 @@ class Import:
             missing=options.missing,
             file=options.mapping,
         )
-        _check_required(mapping, options.kind)
-        work = cls(source, mapping, options)
-        if unused := mapping.unused(source.columns):
-            work.note(f"columns not imported: {', '.join(unused)}")
-        return work
+        work = FileImport.prepared(source, mapping=mapping, settings=options.settings())
+        shown = cls(work, options)
+        if work.unused:
+            shown.note(f"columns not imported: {', '.join(work.unused)}")
+        return shown
 
     def note(self, text: str) -> None:
         """Tell the person something, on standard error."""
         self._console.print(one_line(text), markup=False, soft_wrap=True)
 
     async def run(self, client: RouteraClient) -> None:
-        """Create a record for each row, until the rows end, a fault stops it, or Ctrl-C does.
-
-        The first Ctrl-C stops reading and lets what is under way finish; a second stops at once.
-        """
-        with progress(self.watch, self._console) as shown, self._heeding_signals():
-            outcomes = self._options.kind.of(client).create_many(
-                self._rows(), parse=self._parsed, concurrency=self._options.concurrency
-            )
-            try:
-                async with aclosing(outcomes):
-                    async for outcome in outcomes:
-                        self._took(outcome)
-                        shown.moved()
-            except RouteraError as error:
-                self._fault = error
-            except asyncio.CancelledError:
-                self._stopping = True
-        self._close_the_books()
-
-    def rehearse(self) -> None:
-        """Check each row as `run` would, and send nothing: a good row ends as not sent."""
-        for number, row in enumerate(self._rows()):
-            try:
-                encode(to_fields(self._parsed(row), self._options.kind.new))
-                outcome = Outcome[Record](status="not_sent", row=number, given=row)
-            except ValidationError as error:
-                outcome = Outcome(status="rejected", row=number, error=error, given=row)
-            self._took(outcome)
-        self._close_the_books()
+        """Import, and heed Ctrl-C: the first lets what is under way finish, a second stops."""
+        with progress(self._watch, self._console) as self._shown, self._heeding_signals():
+            await self.work.run(client)
 
     def report(self) -> int:
         """Print what became of the rows, and return the exit status."""
-        summary, options = self.watch.summary, self._options
+        work, options = self.work, self._options
+        summary = work.summary
         try:
             if options.json:
                 print(json.dumps(summary.as_dict()), flush=True)  # noqa: T201
@@ -241,61 +272,56 @@ class Import:
             keys=options.kind.new.unique,
             database=None if options.dry_run else options.sandbox_db,
         )
-        unread = self.watch.total - summary.read
-        if self._fault is not None:
-            self.note(f"error: {self._fault}")
-            self.note(f"stopped: {unread:,} rows were not read")
-            return UNKNOWN if summary.created or summary.duplicate or summary.unknown else USAGE
-        if self._stopping:
-            self.note(f"interrupted: {unread:,} rows were not read; run the same command again")
+        if work.resumed:
+            self.note(
+                f"{work.resumed:,} rows were done by an earlier run, as {summary.journal} tells"
+            )
+        if work.fault is not None:
+            self.note(f"error: {work.fault}")
+            self._tell_the_rest("stopped")
+            return UNKNOWN if summary.read else USAGE
+        if work.stopped:
+            self._tell_the_rest("interrupted")
             return INTERRUPTED
         if options.dry_run:
             return REFUSED if summary.rejected else 0
         return summary.exit_status
 
-    def _rows(self) -> Iterator[Row]:
-        for row in islice(self._source.rows(), self._options.limit):
-            if self._stopping:
-                return
-            self.watch.summary.read += 1
-            yield row
+    def _tell_the_rest(self, why: str) -> None:
+        again = "run the same command again"
+        if self.work.summary.journal is not None:
+            again += ": it goes on where it was"
+        self.note(f"{why}: {self.work.unread:,} rows were not read; {again}")
 
-    def _parsed(self, row: Row) -> dict[str, Any]:
-        if row.problem is not None:
-            raise ValidationError(row.problem)
-        return self._mapping.fields(row.values)
+    def _took(self, outcome: Outcome[Any]) -> None:
+        self._watch.done += 1
+        if outcome.status not in {"created", "duplicate"} and not self._rehearsed(outcome):
+            self._reasons.add(str(outcome.error or outcome.reason), outcome.given.line)
+        if self._shown is not None:
+            self._shown.moved()
 
-    def _took(self, outcome: Outcome[Record]) -> None:
-        self.watch.done += 1
-        self.watch.summary.add(outcome.status)
-        if outcome.status in {"created", "duplicate"} or self._rehearsed(outcome):
-            return
-        reason = str(outcome.error)
-        self._reasons.add(reason, outcome.given.line)
-        self.rejects.write(outcome.given, outcome.status, reason)
-
-    def _rehearsed(self, outcome: Outcome[Record]) -> bool:
+    def _rehearsed(self, outcome: Outcome[Any]) -> bool:
         return self._options.dry_run and outcome.status == "not_sent"
 
-    def _close_the_books(self) -> None:
-        """Count what was cut off as unknown, and hold the tally to its law."""
-        summary = self.watch.summary
-        summary.unknown += summary.read - self.watch.done
-        summary.seconds = self.watch.elapsed
-        summary.rejects = str(self.rejects.path) if self.rejects.rows else None
-        assert summary.conserves(), summary
+    def _heard(self, event: Event) -> None:
+        if isinstance(event, ImportPaused | ImportResumed) and self._shown is not None:
+            self._shown.moved()
+
+    def _confirm(self) -> bool:
+        if not sys.stdin.isatty():
+            self.note("the canary is sent: to go on without being asked, --yes")
+            return False
+        return input(f"{self._watch.line()}\ngo on with the rest? [y/N] ").lower() in {"y", "yes"}
 
     @contextmanager
     def _heeding_signals(self) -> Iterator[None]:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None
+        loop, heeded = asyncio.get_running_loop(), []
 
         def stop() -> None:
-            if self._stopping:
-                task.cancel()
-            self._stopping = True
+            if not self.work.stopped:
+                self.note("stopping: what is under way may finish; again to stop at once")
+            self.work.stop()
 
-        heeded = []
         with suppress(
             NotImplementedError, RuntimeError, ValueError
         ):  # Windows; not the main thread
@@ -309,34 +335,20 @@ class Import:
                 loop.remove_signal_handler(each)
 
 
-def _check_required(mapping: Mapping, kind: Kind) -> None:
-    filled = {setting.field for setting in mapping.settings}
-    how = "add --map {0}=COLUMN, --set {0}=VALUE or --template"
-    for name in required_fields(kind.new):
-        if name not in filled:
-            raise ConfigurationError(
-                f"nothing fills {name}, which every {kind.singular} needs: {how.format(name)}"
-            )
-    if kind.new.needs_one and filled.isdisjoint(kind.new.needs_one):
-        names = ", ".join(kind.new.needs_one)
-        raise ConfigurationError(
-            f"nothing fills any of {names}, and every {kind.singular} needs one of them: "
-            + how.format(kind.new.needs_one[0])
-        )
-
-
-def _total(source: Source, limit: int | None) -> int:
-    rows = source.survey().rows
-    return rows if limit is None else min(rows, limit)
+def _seconds(option: str, text: str) -> float | None:
+    """Read a duration such as 30m; None for "never"."""
+    if text == "never":
+        return None
+    if not (match := _DURATION.fullmatch(text.strip().lower())):
+        raise ConfigurationError(f"{option} must be a duration such as 90s, 30m or 2h: {text!r}")
+    return float(match[1]) * _SECONDS[match[2]]
 
 
 @asynccontextmanager
-async def _client(
-    options: Options, settings: Settings | None, watch: Watch
-) -> AsyncIterator[RouteraClient]:
+async def _client(options: Options, settings: Settings | None) -> AsyncIterator[RouteraClient]:
     """Open a client for the real API, or for a sandbox that lives as long as it."""
     if settings is not None:
-        async with options.client(settings, hooks=[watch]) as client:
+        async with options.client(settings) as client:
             yield client
         return
     async with (
@@ -346,7 +358,6 @@ async def _client(
         RouteraClient(
             sandbox.token,
             base_url=sandbox.url,
-            hooks=[watch],
             max_connections=options.connections,
         ) as client,
     ):

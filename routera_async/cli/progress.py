@@ -13,7 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from routera_async.bulk.report import Summary
-from routera_async.events import AttemptFinished, AttemptStarted, Event, RetryScheduled
+from routera_async.events import (
+    AttemptFinished,
+    AttemptStarted,
+    Event,
+    ImportPaused,
+    ImportResumed,
+)
 
 _EVERY = 5.0
 """Seconds between two plain lines."""
@@ -21,31 +27,37 @@ _EVERY = 5.0
 
 @attrs.define
 class Watch:
-    """What is known of an import while it runs; a hook that counts what is sent.
+    """What is known of an import while it runs; a hook that hears of attempts and pauses.
 
-    `total` is how many rows will be read; `clock` gives seconds.
+    `total` is how many rows will be read, `give_up_after` how many seconds an outage is waited
+    out; `clock` gives seconds.
     """
 
     total: int
     summary: Summary = attrs.field(factory=Summary)
     clock: Callable[[], float] = time.monotonic
+    give_up_after: float | None = None
     done: int = 0
     in_flight: int = 0
+    paused: str | None = None
+    """Why nothing is sent now, or None."""
     started: float = attrs.field(init=False)
+    paused_at: float = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.started = self.clock()
+        self.started = self.paused_at = self.clock()
 
     def __call__(self, event: Event) -> None:
-        """Count an event of the client."""
+        """Take note of an event of the client."""
         match event:
             case AttemptStarted():
                 self.in_flight += 1
             case AttemptFinished():
                 self.in_flight -= 1
-                self.summary.requests += event.sent
-            case RetryScheduled():
-                self.summary.retries += 1
+            case ImportPaused():
+                self.paused, self.paused_at = event.reason, self.clock()
+            case ImportResumed():
+                self.paused = None
 
     @property
     def elapsed(self) -> float:
@@ -66,6 +78,14 @@ class Watch:
     def time_left(self) -> str:
         """The time left, for a person."""
         return f"{_clock(self.left)} left"
+
+    def pause(self) -> str:
+        """Return, while nothing is sent, why and how long that is waited out; else nothing."""
+        if self.paused is None:
+            return ""
+        waited = int((self.clock() - self.paused_at) // 60)
+        of = "" if self.give_up_after is None else f" of {round(self.give_up_after / 60)}"
+        return f"{self.paused}; waiting, {waited}{of} minutes"
 
     def line(self) -> str:
         """Return the tally so far as one line of plain text."""
@@ -97,12 +117,13 @@ class Progress(Protocol):
 
 
 class Lines:
-    """One plain line every five seconds, and one at the end."""
+    """One plain line every five seconds, one when an import pauses or goes on, one at the end."""
 
     def __init__(self, watch: Watch, console: Console) -> None:
         self._watch = watch
         self._console = console
         self._next = watch.clock() + _EVERY
+        self._paused = watch.paused
 
     def __enter__(self) -> Self:
         return self
@@ -113,12 +134,13 @@ class Lines:
     def moved(self) -> None:
         """Print a line when five seconds have passed since the last."""
         now = self._watch.clock()
-        if now >= self._next:
+        if now >= self._next or self._watch.paused != self._paused:
             self._next = now + _EVERY
+            self._paused = self._watch.paused
             self._print()
 
     def _print(self) -> None:
-        line = f"{self._watch.line()} · {self._watch.time_left}"
+        line = self._watch.pause() or f"{self._watch.line()} · {self._watch.time_left}"
         self._console.print(Text(line), soft_wrap=True)
 
 
@@ -150,7 +172,10 @@ class Bar:
             ProgressBar(total=1.0, completed=share, complete_style="green", finished_style="green"),
             f"{share:4.0%} · {watch.time_left}",
         )
-        return Group(row, Text(watch.line()))
+        lines = [Text(watch.line())]
+        if pause := watch.pause():
+            lines.append(Text(pause, style="yellow"))
+        return Group(row, *lines)
 
 
 def progress(watch: Watch, console: Console) -> Progress:
