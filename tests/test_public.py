@@ -84,8 +84,9 @@ def test_the_version_is_the_distributions():
 
 
 def test_values_are_frozen():
-    """Every attrs class that is public is a value."""
-    kinds = [value for _, value in PUBLIC if inspect.isclass(value) and attrs.has(value)]
+    """Every attrs class that is public is a value, but for the tally of an import under way."""
+    values = [value for name, value in PUBLIC if name != "Summary"]
+    kinds = [value for value in values if inspect.isclass(value) and attrs.has(value)]
     assert len(kinds) > 5
     for kind in kinds:
         assert kind.__setattr__ is not object.__setattr__, kind

@@ -10,6 +10,8 @@ import pytest
 from aioresponses import CallbackResult
 
 from routera_async import (
+    AttemptFinished,
+    AttemptStarted,
     BadRequestError,
     ConfigurationError,
     DuplicateError,
@@ -319,7 +321,7 @@ def test_how_many_are_under_way(virtually, answers, flat, new, settings, asked, 
 
     def watch(event):
         nonlocal under_way, most
-        under_way += 1 if type(event).__name__ == "AttemptStarted" else -1
+        under_way += {AttemptStarted: 1, AttemptFinished: -1}.get(type(event), 0)
         most = max(most, under_way)
 
     async def after_a_second(url, **_):
@@ -330,8 +332,8 @@ def test_how_many_are_under_way(virtually, answers, flat, new, settings, asked, 
 
     async def main():
         async with RouteraClient("eyJ", hooks=[watch], **settings) as client:
-            rows = [attrs.evolve(new, external_id=str(number)) for number in range(100)]
+            rows = [attrs.evolve(new, external_id=str(number)) for number in range(300)]
             return await collected(client.tickets.create_many(rows, concurrency=asked))
 
-    assert len(virtually(main())) == 100
+    assert len(virtually(main())) == 300
     assert most == width

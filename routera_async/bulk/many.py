@@ -15,7 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 
-from routera_async.errors import ConfigurationError, RouteraError
+from routera_async.errors import ConfigurationError, NotSentError, RouteraError
 from routera_async.events import Hook
 
 from .books import ImportBooks, OnRepeat, Repeated, Undecided, fields_of
@@ -135,9 +135,10 @@ async def create_many(
                         yield outcome
             except Exception as error:  # noqa: BLE001 (it is raised again below)
                 stopped = error
-        for outcome in await work.settled(stopped):
+        interrupted = stop is not None and stop.is_set()
+        for outcome in await work.settled(look=stopped is None and not interrupted):
             yield outcome
-        if stopped is not None:
+        if stopped is not None and not (interrupted and isinstance(stopped, NotSentError)):
             raise stopped
     finally:
         if stopping is not None:
@@ -186,11 +187,11 @@ class _Many(Generic[T]):
         del undecided[outcome.row]
         return False
 
-    async def settled(self, stopped: BaseException | None) -> list[Outcome[T]]:
-        """Reconcile what was withheld, unless the import was stopped, and return its outcomes."""
+    async def settled(self, *, look: bool) -> list[Outcome[T]]:
+        """Return the outcomes that were withheld, reconciled if we are to look."""
         undecided = self._books.undecided
         verdicts: dict[int, Verdict] = {}
-        if undecided and stopped is None:
+        if undecided and look:
             with suppress(RouteraError):  # the list cannot be had: what was in doubt stays so
                 verdicts = {each.row: each for each in await self._verdicts(undecided.values())}
         for row, each in self._books.repeats.items():

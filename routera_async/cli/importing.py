@@ -104,7 +104,7 @@ class Options:
     yes: Annotated[bool, Parameter(help="Do not ask: go on after the canary.")] = False
     max_rejects: Annotated[
         str | None,
-        Parameter(help="Stop when more rows are rejected: a number, or a share such as 5%."),
+        Parameter(help="Stop when more rows are rejected: a number, or 5%."),
     ] = None
     limit: Annotated[int | None, Parameter(help="Read no more than this many rows.")] = None
     dry_run: Annotated[bool, Parameter(help="Check every row and send nothing.")] = False
@@ -118,6 +118,8 @@ class Options:
         """Raise `ConfigurationError` for options that cannot be, alone or together."""
         if not 1 <= self.concurrency <= _MOST:
             raise ConfigurationError(f"--concurrency must be 1 to {_MOST:,}")
+        if self.limit is not None and self.limit < 0:
+            raise ConfigurationError("--limit must be 0 or more")
         if self.no_journal and self.journal is not None:
             raise ConfigurationError("--journal and --no-journal exclude each other: give one")
         self.settings()
@@ -279,7 +281,7 @@ class Shown:
         if work.fault is not None:
             self.note(f"error: {work.fault}")
             self._tell_the_rest("stopped")
-            return UNKNOWN if summary.read else USAGE
+            return UNKNOWN if summary.created or summary.duplicate or summary.unknown else USAGE
         if work.stopped:
             self._tell_the_rest("interrupted")
             return INTERRUPTED

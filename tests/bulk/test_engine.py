@@ -151,7 +151,9 @@ async def test_a_fault_of_a_row_is_its_outcome(kind, status):
 
     outcomes = await collected(run(range(3), parse=as_is, write=write, concurrency=1))
     assert [outcome.status for outcome in outcomes] == ["created", status, "created"]
-    assert outcomes[1] == Outcome(status=status, row=1, error=error, attempts=ATTEMPTS)
+    assert outcomes[1] == Outcome(
+        status=status, row=1, error=error, reason=str(error), attempts=ATTEMPTS
+    )
 
 
 async def test_a_duplicate_that_may_be_ours_is_unknown():

@@ -67,7 +67,8 @@ def test_every_row_is_created(write, summary, tmp_path):
     status, told = summary(write(GOOD), "--sandbox-db", str(db))
     assert (status, told["read"], told["created"], told["requests"]) == (0, 2, 2, 2)
     assert list(told) == KEYS
-    assert told["journal"] is told["rejects"] is None
+    assert told["journal"] == str(tmp_path / "tickets.csv.journal")
+    assert told["rejects"] is None
     assert {(r["ticket_name"], r["external_id"]) for r in in_store(db)} == {
         ("First", "1"),
         ("Second", "2"),
@@ -75,11 +76,13 @@ def test_every_row_is_created(write, summary, tmp_path):
 
 
 def test_a_second_run_creates_nothing(write, summary, tmp_path):
-    """What is there already is a duplicate, and that is no failure."""
+    """What is there already is known by the journal, or else a duplicate: that is no failure."""
     arguments = (write(GOOD), "--sandbox-db", str(tmp_path / "sandbox.db"))
     summary(*arguments)
     status, told = summary(*arguments)
-    assert (status, told["created"], told["duplicate"]) == (0, 0, 2)
+    assert (status, told["created"], told["duplicate"], told["requests"]) == (0, 2, 0, 0)
+    status, told = summary(*arguments, "--no-journal")
+    assert (status, told["created"], told["duplicate"], told["requests"]) == (0, 0, 2, 2)
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.jsonl", "t.jsonl.gz"])
@@ -109,7 +112,7 @@ def test_mapping_by_options_and_by_file_agree(write, summary, tmp_path):
     found = []
     for number, options in enumerate([by_options, ("--mapping", mapping)]):
         db = tmp_path / f"{number}.db"
-        assert summary(path, *options, "--sandbox-db", str(db))[0] == 0
+        assert summary(path, *options, "--sandbox-db", str(db), "--no-journal")[0] == 0
         found.append({(r["external_id"], r["ticket_name"], r.get("score")) for r in in_store(db)})
     assert found[0] == found[1] == {("A-1", "Billing: Refund", None), ("A-2", "Login:", 5)}
 
