@@ -3,6 +3,7 @@
     RouteraError
     ├── ConfigurationError     a bad base_url or token; a redirect answered; http:// to a far host
     ├── ValidationError        breaks a documented rule; not sent
+    ├── JournalError           an import's journal cannot be read or written; not sent
     ├── Overloaded             more than max_waiting calls in front; not sent
     ├── NotSentError           refused, DNS, TLS, no connection in time: provably not sent
     ├── OutcomeUnknown         sent, and no answer that decides: it may exist
@@ -90,6 +91,10 @@ class ConfigurationError(RouteraError):
 
 class ValidationError(RouteraError):
     """A record breaks a documented rule; it was not sent."""
+
+
+class JournalError(RouteraError):
+    """An import's journal cannot be read or written, so that nothing more may be sent."""
 
 
 class Overloaded(RouteraError):  # noqa: N818 (the name is fixed by the design)
