@@ -84,6 +84,8 @@ MAY_IMPORT = {
     "bulk.rate": {"errors"},
     "bulk.window": set(),
     "bulk.outage": {"events"},
+    "bulk.journal_file": {"errors"},
+    "bulk.journal": {"errors", "bulk.journal_file"},
     "bulk.limiter": {"errors", "events", "bulk.rate", "bulk.window", "bulk.outage"},
     "bulk.report": {"errors", "bulk.readers"},
     "bulk.engine": {"errors", "events"},

@@ -139,7 +139,7 @@ class JournalFile:
             created = not path.exists() and _create(path, binding, new_id(), clock())
             _look(path)
             return cls._locked(path, binding, resumed=not created)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeError) as error:  # which an error's own text may raise
             raise _refused(path, error) from None
         except OSError as error:
             raise JournalError(
@@ -419,7 +419,7 @@ def _compare(path: Path, bound: Binding, given: Binding) -> None:
     )
 
 
-def _is(error: sqlite3.Error, code: int) -> bool:
+def _is(error: Exception, code: int) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF == code  # the rest tells more of the same
 
 
@@ -430,7 +430,7 @@ def _damaged(path: Path, why: str) -> JournalError:
     )
 
 
-def _refused(path: Path, error: sqlite3.Error) -> JournalError | ConfigurationError:
+def _refused(path: Path, error: Exception) -> JournalError | ConfigurationError:
     """Return what it means that a journal cannot be opened."""
     if _is(error, sqlite3.SQLITE_BUSY):
         return ConfigurationError(f"{path} is in use by another import: wait until it has ended")

@@ -206,7 +206,6 @@ class Limiter:
             self._under_way = max(0, self._under_way - 1)  # it may have begun before we listened
             if self._window.limit != limit:
                 self._tell(LimiterChanged(self._window.limit))
-                self._admit()
 
     def _ended(self, event: AttemptFinished, now: float) -> None:
         if is_healthy(event):
@@ -298,7 +297,7 @@ class Limiter:
             # A row that waits at the gate holds its slot, and loads nobody.
             while self._gate and self._held - len(self._gate) < self._window.limit:
                 self._grant(self._gate, _OPEN)
-            while self._rows and not self._gate and self._held < self._window.limit:
+            while self._rows and self._held < self._window.limit:
                 self._held += self._grant(self._rows, _OPEN)
 
     def _probe(self, pause: _Pause, now: float) -> None:
@@ -309,7 +308,7 @@ class Limiter:
             # The last row of all is given up as ever: it may be its own fault, and nobody waits.
             is_last = self._rows_ended and self._held <= 1 and not self._rows
             granted = self._grant(self._gate, Pass(probe=not is_last, timeout=seconds))
-            self._promised = self._promised and not granted
+            self._promised = False
         elif is_due and self._rows and self._held < self._window.limit:
             granted = self._promised = self._grant(self._rows, _OPEN)
             self._held += granted

@@ -398,8 +398,9 @@ def test_a_429_is_obeyed_within_reason(virtually, asked, at_most):
     assert len(kinds(events, ImportPaused)) == 1
     assert world.ended <= at_most + 10
     later = [at for at in world.sent_at if 1.1 <= at < 10.9]
-    waits = [b - a for a, b in itertools.pairwise(later)]
-    assert waits == pytest.approx([0.5 * 2**n + LATENCY for n in range(1, len(later))])
+    told = next(at for at in world.sent_at if at >= 1.0) + LATENCY
+    waits = [b - a for a, b in itertools.pairwise([told - LATENCY, *later])]
+    assert waits == pytest.approx([0.5 * 2**n + LATENCY for n in range(len(later))])
     assert len(later) == (4 if asked is None else 0)
 
 
@@ -644,6 +645,56 @@ def test_a_promise_that_is_broken_wakes_the_next(virtually):
     assert virtually(scenario())
 
 
+@pytest.mark.parametrize("early", [1.0, 0.0])
+def test_a_probe_that_is_cancelled_leaves_its_turn_to_a_new_row(virtually, early):
+    """Whether it is cancelled while it waits or in the moment of its turn, no wake-up is lost."""
+
+    async def scenario():
+        loop = asyncio.get_running_loop()
+        async with limited() as limiter:
+            loop.call_at(2.0 - early, lambda: waiting.cancel())  # noqa: PLW0108 (it is made later)
+            for _ in range(10):
+                limiter(finished(503))
+            waiting = asyncio.create_task(limiter.enter())
+            async with limiter.slot():
+                await asyncio.gather(waiting, return_exceptions=True)
+                return loop.time()
+
+    assert virtually(scenario()) == pytest.approx(2.0, abs=0.1)
+
+
+def test_no_pause_is_passed_by_waiting_for_the_rate(virtually):
+    """Who waits for the rate behind the open gate, and finds it closed then, waits there again."""
+
+    async def scenario():
+        async with limited(rate=1) as limiter:
+            entering = [asyncio.create_task(limiter.enter()) for _ in range(4)]
+            await asyncio.sleep(0.5)
+            for _ in range(10):
+                limiter(finished(503))
+            return [passed.probe for passed in await asyncio.gather(*entering)]
+
+    assert virtually(scenario()) == [False, True, True, True]
+
+
+def test_the_pause_after_a_429_begins_short_again(virtually):
+    """What grew in one pause is forgotten in the next."""
+
+    async def scenario():
+        async with limited(hooks=[heard.append]) as limiter:
+            for _ in range(4):
+                await asyncio.sleep(10)
+                limiter(finished(429))
+            await asyncio.sleep(10)
+            limiter(finished())
+            await asyncio.sleep(10)
+            limiter(finished(429))
+
+    heard = []
+    virtually(scenario())
+    assert [event.retry_in for event in kinds(heard, ImportPaused)] == [0.5, 0.5]
+
+
 def test_stop_gives_no_more_slots_and_lets_what_is_under_way_go_on(virtually):
     """Ctrl-C: those who wait for a slot are told so, those who hold one may still send."""
 
@@ -707,6 +758,20 @@ def test_an_open_gate_costs_next_to_nothing(virtually):
     assert virtually(scenario())
 
 
+class Watched(Limiter):
+    """Notes how many slots were held, and how many might be, when another was given."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.granted = []
+
+    def _grant(self, queue, leave):
+        granted = super()._grant(queue, leave)
+        if granted and queue is self._rows:
+            self.granted.append((self._held, self._window.limit))
+        return granted
+
+
 @settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32),
@@ -729,14 +794,12 @@ def test_whatever_happens_no_slot_is_lost(virtually, seed, most, start, calls, c
         return rng.choice(weather[int(now)]) if now < len(weather) else 201
 
     async def scenario():
-        limiter = Limiter(most, start=start, timeout=2.0, give_up_after=None, unreachable_after=1e9)
+        limiter = Watched(most, start=start, timeout=2.0, give_up_after=None, unreachable_after=1e9)
         world = World(Server(decide), limiter, timeout=2.0, rng=rng, retry_after=0.7)
 
         async def call():
             await asyncio.sleep(rng.uniform(0, 2))
             async with limiter.slot():
-                state = limiter.state()
-                assert 1 <= state.in_flight <= max(state.limit, 1) <= most
                 await world.call()
 
         tasks = [asyncio.create_task(call()) for _ in range(calls)]
@@ -746,8 +809,8 @@ def test_whatever_happens_no_slot_is_lost(virtually, seed, most, start, calls, c
                 loop.call_at(rng.choice([rng.uniform(0, 8), 1.0, 2.0]), task.cancel)
         for result in await asyncio.gather(*tasks, return_exceptions=True):
             assert result is None or isinstance(result, asyncio.CancelledError), result
-        state = limiter.state()
-        assert state.in_flight == 0
+        assert limiter.state().in_flight == 0
+        assert all(held < limit <= most for held, limit in limiter.granted)
         limiter.close()
         assert not limiter._rows
         assert not limiter._gate
