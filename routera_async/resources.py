@@ -279,8 +279,12 @@ class Response:
     elapsed: float
 
     def json(self) -> Any:
-        """Return the body's JSON value; raises `ResponseError` when it is none."""
-        return decode(self.body)
+        """Return the body's JSON value; raises `ResponseError`, without the body, for another."""
+        try:
+            return decode(self.body)
+        except ResponseError as error:
+            error.status, error.attempts, error.elapsed = self.status, self.attempts, self.elapsed
+            raise
 
 
 _KINDS: dict[type[Record], tuple[str, type[New]]] = {
