@@ -11,6 +11,7 @@
 A `ValidationError` names the field at fault, a `ResponseError` the place ("expected text @ $.id").
 """
 
+import inspect
 import json
 import math
 import re
@@ -19,11 +20,13 @@ from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from functools import cache
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import attrs
 import orjson
-from cattrs import BaseValidationError, Converter, StructureHandlerNotFoundError, transform_error
+from cattrs import BaseValidationError, Converter, transform_error
+from cattrs.cols import homogenous_tuple_structure_factory, list_structure_factory
 from cattrs.gen import make_dict_structure_fn, override
 
 from .errors import ConfigurationError, ResponseError, ValidationError
@@ -35,6 +38,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _LONG_NUMBER = re.compile(rb"\d{19}")
 """Digits that may be more than 64 bits hold; orjson would read such an integer as a float."""
+
+_READABLE = frozenset({str, float, int, bool, date, datetime, bool | datetime, Any})
+"""The types of attributes that are read, but for those that are made of others."""
 
 _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_DATACLASS
 """A dataclass is refused, for its NaN and its naive times would be changed without a word."""
@@ -108,18 +114,19 @@ def encode_json(value: Any) -> bytes:
     raise problem
 
 
-def from_flat(flat: Any, kind: type[T]) -> T:
+def from_flat(flat: Any, kind: type[T], at: str = "$") -> T:
     """Return the record that a flat object is.
 
     Keys that the model does not declare stand in `custom`. Raises `ResponseError` that names what
-    was expected and where, and holds the id when the object has one.
+    was expected and where, and holds the id when the object has one; `at` is the object's own place
+    in the answer.
     """
     try:
         return _converter.structure(flat, kind)
     except BaseValidationError as error:
-        problems = transform_error(error, format_exception=_expected)
+        problems = transform_error(error, path=at, format_exception=_expected)
     except ValueError as error:
-        problems = [f"{error} @ $"]
+        problems = [f"{error} @ {at}"]
     unreadable = ResponseError(f"cannot read the answer as a {kind.__name__}: {problems[0]}")
     if isinstance(flat, dict) and isinstance(flat.get("id"), str):
         unreadable.id = flat["id"]
@@ -130,8 +137,9 @@ def page_from(answer: Any, kind: type[R], *, limit: int, offset: int) -> Page[R]
     """Return one page of a list; `limit` and `offset` are what was asked for."""
     data = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(data, list):
-        raise ResponseError('cannot read the answer as a page: expected a list @ $["data"]')
-    return Page(tuple(from_flat(flat, kind) for flat in data), limit=limit, offset=offset)
+        raise ResponseError("cannot read the answer as a page: expected a list @ $.data")
+    records = (from_flat(flat, kind, f"$.data[{number}]") for number, flat in enumerate(data))
+    return Page(tuple(records), limit=limit, offset=offset)
 
 
 def dispatched(answer: Any) -> DispatchResult:
@@ -147,17 +155,25 @@ def dispatched(answer: Any) -> DispatchResult:
     return from_flat(answer, DispatchResult)
 
 
-def check_model(kind: type) -> None:
+def check_model(kind: type[Stored]) -> None:
     """Raise `ConfigurationError` for a model with an attribute that no JSON value can become."""
+    for each in kind.__mro__:
+        undecorated = issubclass(each, Stored) and "__attrs_attrs__" not in vars(each)
+        if undecorated and inspect.get_annotations(each):
+            raise ConfigurationError(f"{each.__name__} needs @attrs.frozen(kw_only=True) above it")
     try:
         attrs.resolve_types(kind)
-        for field in attrs.fields(kind):
-            _converter.get_structure_hook(field.type)
-    except (StructureHandlerNotFoundError, NameError, TypeError) as error:
-        problem = ConfigurationError(f"{kind.__name__} has a type that cannot be read: {error}")
+    except (NameError, TypeError) as error:
+        problem = f"{kind.__name__} has a type that cannot be found: {error}"
     else:
-        return
-    raise problem
+        wrong = next((field for field in attrs.fields(kind) if not _readable(field.type)), None)
+        if wrong is None:
+            return
+        problem = (
+            f"{kind.__name__}.{wrong.name} has a type that cannot be read, {wrong.type}: take str, "
+            "float, int, bool, date, datetime, a Literal, an Enum, or list[...] of one"
+        )
+    raise ConfigurationError(problem)
 
 
 def to_flat(record: Any) -> dict[str, Any]:
@@ -323,6 +339,19 @@ def _one_of(options: dict[Any, Any]) -> Callable[[Any, Any], Any]:
     return structure
 
 
+def _options_of(kind: type[Enum]) -> Callable[[Any, Any], Any]:
+    return _one_of({option.value: option for option in kind})
+
+
+def _exactly(kind: type, hook: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Return the hook for a type, which cattrs asks for a StrEnum or an IntEnum as well."""
+
+    def structure(value: Any, asked: Any) -> Any:
+        return hook(value, asked) if asked is kind else _options_of(asked)(value, asked)
+
+    return structure
+
+
 def _object(value: Any, _: Any) -> Mapping[str, Any]:
     if type(value) is not dict:
         raise ValueError("expected an object")
@@ -331,13 +360,14 @@ def _object(value: Any, _: Any) -> Mapping[str, Any]:
 
 def _items(kind: Any) -> Callable[[Any, Any], Any]:
     """Return the hook for a list of one kind: text is not taken for a list of letters."""
-    item = get_args(kind)[0]
-    collect = tuple if get_origin(kind) is tuple else list
+    is_tuple = get_origin(kind) is tuple
+    factory = homogenous_tuple_structure_factory if is_tuple else list_structure_factory
+    collect = factory(kind, _converter)
 
     def structure(value: Any, _: Any) -> Any:
         if type(value) is not list:
             raise ValueError("expected a list")
-        return collect(_converter.structure(each, item) for each in value)
+        return collect(value, kind)
 
     return structure
 
@@ -381,8 +411,27 @@ def _record_hook(kind: type[T]) -> Callable[[Any, Any], T]:
     return structure
 
 
+def _readable(kind: Any) -> bool:
+    """Say whether the hooks below read a type: one of these, perhaps None, or a list of one."""
+    if kind in _READABLE or _is_enum(kind) or _is_a(kind, Literal):
+        return True
+    if _is_object(kind):
+        return get_args(kind) == (str, Any)
+    inner = [each for each in get_args(kind) if each not in {NoneType, Ellipsis}]
+    listed = _is_list(kind) or _is_a(kind, Union) or _is_a(kind, UnionType)
+    return listed and len(inner) == 1 and _readable(inner[0])
+
+
 def _is_a(kind: Any, origin: Any) -> bool:
     return bool(get_origin(kind) is origin)
+
+
+def _is_enum(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Enum)
+
+
+def _is_object(kind: Any) -> bool:
+    return _is_a(kind, Mapping) or _is_a(kind, dict)
 
 
 def _is_list(kind: Any) -> bool:
@@ -400,18 +449,15 @@ for _kind, _hook in (
     (date, _date),
     (datetime, _time),
 ):
-    _converter.register_structure_hook(_kind, _hook)
+    _converter.register_structure_hook(_kind, _exactly(_kind, _hook))
 _converter.register_structure_hook_func(lambda kind: kind == bool | datetime, _archived)
-_converter.register_structure_hook_func(lambda kind: _is_a(kind, Mapping), _object)
+_converter.register_structure_hook_func(_is_object, _object)
 _converter.register_structure_hook_factory(_is_list, _items)
 _converter.register_structure_hook_factory(
     lambda kind: _is_a(kind, Literal),
     lambda kind: _one_of({option: option for option in get_args(kind)}),
 )
-_converter.register_structure_hook_factory(
-    lambda kind: isinstance(kind, type) and issubclass(kind, Enum),
-    lambda kind: _one_of({option.value: option for option in kind}),
-)
+_converter.register_structure_hook_factory(_is_enum, _options_of)
 _converter.register_structure_hook_factory(
     lambda kind: attrs.has(kind) and "custom" in attrs.fields_dict(kind), _record_hook
 )

@@ -4,7 +4,13 @@ import re
 from datetime import UTC, datetime
 
 import attrs
-from aiohttp import ClientConnectorError, ClientResponse, Payload, ServerDisconnectedError
+from aiohttp import (
+    ClientConnectorError,
+    ClientHttpProxyError,
+    ClientResponse,
+    Payload,
+    ServerDisconnectedError,
+)
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpProcessingError
 from yarl import URL
@@ -39,6 +45,9 @@ _TELLING = 8
 _QUOTE = re.compile(r":?\s+(bytearray\()?b?['\"].*", re.DOTALL)
 """What aiohttp quotes of a malformed answer, cut anywhere: even through an echoed token."""
 
+_BY_CONNECTING = (ClientConnectorError, ClientHttpProxyError)
+"""What connecting alone raises: nothing was sent."""
+
 CANCELLED = "cancelled"
 """What an attempt met that was cut off, by its caller or by the deadline."""
 
@@ -60,6 +69,8 @@ class Call:
     """What the call has sent, and no error may show."""
     probes: int = 0
     """Attempts that were not the call's own doing: they are not counted."""
+    admitted: bool = False
+    """Whether it had a place once: then it is never refused another."""
     repeated: bool = False
     """Whether aiohttp has sent an attempt twice of its own accord, as it does a DELETE."""
     cut_off: RouteraError | None = None
@@ -231,7 +242,8 @@ class Evidence:
         something else, and a connection of the caller's own session may hold it.
         """
         unasked = self.body is not None and not self.body.times
-        if unasked and response.connection is not None:  # None: no wire, as in a mock
+        wired = getattr(response, "version", None) is not None  # a mock's came over no wire
+        if unasked and wired:
             response.close()
             raise ConnectionResetError("an answer came before the request was sent")
         self.status = response.status
@@ -257,7 +269,7 @@ class Evidence:
 
     def failed(self, error: Exception) -> None:
         """Take note of an exception, without anything secret that it may quote."""
-        self._connected = not isinstance(error, ClientConnectorError)  # raised by connecting alone
+        self._connected = not isinstance(error, _BY_CONNECTING)
         detail = one_line(self._clean(_said(error)), 200)
         self.error = f"{type(error).__name__}: {detail}" if detail else type(error).__name__
 

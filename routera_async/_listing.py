@@ -1,7 +1,7 @@
 """A list, read page by page: every record once, also while others archive."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 import attrs
@@ -34,8 +34,8 @@ class Listing(Generic[R]):
     all behind it one place forward. Pages overlap by up to five records: when none of a page was
     seen before, the list has moved, and it is read again from further in front. So a record that is
     there from the first page to the last is listed, and no record twice, as long as the server
-    keeps the order and no more than 10,000 of the records that were read last are archived between
-    two pages. A record that is created meanwhile is listed when it comes in behind.
+    keeps the order and, of the 10,000 records that were read last, not all are archived between two
+    pages. A record that is created meanwhile is listed when it comes in behind.
     """
 
     def __init__(self, fetch: Fetch[R], page_size: int) -> None:
@@ -81,10 +81,15 @@ class _Seen:
         """Say whether one of these was read before."""
         return any(record.id in self._ids for record in records)
 
-    def new_of(self, records: Iterable[R]) -> tuple[R, ...]:
-        """Return those of these that were not read before, and remember them."""
+    def new_of(self, records: Sequence[R]) -> tuple[R, ...]:
+        """Return those of these that were not read before, and remember them.
+
+        What stands in front of one that was read before was so too, and may be forgotten.
+        """
+        known = [record.id in self._ids for record in records]
+        start = known.index(True) if True in known else 0
         fresh = []
-        for record in records:
+        for record in records[start:]:
             if record.id not in self._ids:
                 fresh.append(record)
                 self._remember(record.id)

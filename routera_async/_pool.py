@@ -105,6 +105,7 @@ class Pool:
         self._waiting = 0
         self._calls = 0
         self._idle = asyncio.Event()
+        self._closing = asyncio.Lock()  # a generator cannot be closed by two at once
 
     async def close_with_loop(self) -> None:
         """Have the loop's own shutdown close the pool: `asyncio.run` finalises generators."""
@@ -180,8 +181,9 @@ class Pool:
                 pass  # they end as unknown when their connections close
 
     async def close(self) -> None:
-        """Close the connections, unless they are the caller's."""
-        await self._end.aclose()
+        """Close the connections, unless they are the caller's; who closes them too, waits."""
+        async with self._closing:
+            await self._end.aclose()
 
 
 class WaryConnector(TCPConnector):

@@ -123,16 +123,16 @@ class Session:
     ) -> None:
         self._base = BaseURL(base_url)
         self._options = options
-        self._headers = {**_HEADERS, **options.headers}
+        self._how, self._hop = _how(self._base, proxy, tls)
+        self._headers = self._own_headers(options)
         self._max_waiting = max_waiting
         self._hooks = tuple(hooks)
         self._faulty: set[int] = set()
         self._gate: Gate | None = None
         self._uniform = random.uniform
         self._pools = Pools(max_connections, http)
-        self._how = _how(proxy, tls)
         self._owns_auth = owns_auth or isinstance(auth, ClientCredentials)
-        route = _TokenRoute(self._pools, self._base, self._how, options.timeout)
+        route = _TokenRoute(self._pools, self._base, self._how, self._hop, options.timeout)
         self._auth = auth.over(route.post) if isinstance(auth, ClientCredentials) else auth
 
     @property
@@ -159,7 +159,7 @@ class Session:
         """Return a session that makes calls otherwise, over the same connections."""
         other = copy.copy(self)
         other._options = options  # noqa: SLF001 (it is one of our own)
-        other._headers = {**_HEADERS, **options.headers}  # noqa: SLF001
+        other._headers = self._own_headers(options)  # noqa: SLF001
         return other
 
     def gated(self, gate: Gate, hooks: Iterable[Hook] = ()) -> "Session":
@@ -168,6 +168,12 @@ class Session:
         other._gate = gate  # noqa: SLF001 (it is one of our own)
         other._hooks = (*self._hooks, gate, *hooks)  # noqa: SLF001
         return other
+
+    def _own_headers(self, options: Options) -> dict[str, str]:
+        added = {name: Secret(value) for name, value in options.headers.items()}
+        names = set(map(str.lower, added))
+        ours = {name: value for name, value in _HEADERS.items() if name.lower() not in names}
+        return ours | self._hop | added
 
     def mint(self) -> str:
         """Return a key that nobody else has, no forked process either: a random UUID, RFC 9562."""
@@ -278,13 +284,14 @@ class Session:
         """Send once when admitted, and once more when a 401 is cured by another token."""
         try:
             leave = None if self._gate is None else await self._gate.enter()
-            await pool.admit(None if call.attempts else self._max_waiting)
+            await pool.admit(None if call.admitted else self._max_waiting)
         except (NotSentError, Overloaded) as error:
             return error.with_traceback(None)
         limit = self._options.timeout
         if leave is not None:
             call.probes += leave.probe
             limit = limit if leave.timeout is None else min(limit, leave.timeout)
+        call.admitted = True
         try:
             token = await self._token(call.refused)
             result = await self._exchange(call, pool, token, limit)
@@ -372,10 +379,18 @@ class Session:
 class _TokenRoute:
     """Posts to the token route; holds no session, so that one left open is seen to be."""
 
-    def __init__(self, pools: Pools, base: BaseURL, how: dict[str, Any], timeout: float) -> None:
+    def __init__(
+        self,
+        pools: Pools,
+        base: BaseURL,
+        how: dict[str, Any],
+        hop: dict[str, str],
+        timeout: float,
+    ) -> None:
         self._pools = pools
         self._base = base
         self._how = how
+        self._headers = _HEADERS | hop
         self._timeout = timeout
 
     async def post(self, form: Mapping[str, str], headers: Mapping[str, str]) -> tuple[int, bytes]:
@@ -386,7 +401,7 @@ class _TokenRoute:
             pool.http.post(
                 self._base.join(("oauth2", "token")),
                 data=form,
-                headers={**headers, **_HEADERS},
+                headers={**headers, **self._headers},
                 **self._how,
             ) as response,
         ):
@@ -395,15 +410,25 @@ class _TokenRoute:
         return response.status, body.whole()
 
 
-def _how(proxy: str | None, tls: ssl.SSLContext | None) -> dict[str, Any]:
-    """Return what aiohttp is told of every request, whatever the caller's own session says."""
+def _how(
+    base: BaseURL, proxy: str | None, tls: ssl.SSLContext | None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what aiohttp is told of every request, whatever the caller's own session says.
+
+    And the headers that a proxy reads on the request itself, when no tunnel leads through it.
+    """
     how: dict[str, Any] = {
         "allow_redirects": False,
         "raise_for_status": False,
         "timeout": NO_TIMEOUT,
     }
+    hop: dict[str, str] = {}
     if proxy is not None:
-        how["proxy"] = Secret(checked_proxy(proxy))
+        how["proxy"], basic = checked_proxy(proxy)
+        if basic is not None and str(base).startswith("https:"):
+            how["proxy_headers"] = {"Proxy-Authorization": Secret(basic)}
+        elif basic is not None:
+            hop = {"Proxy-Authorization": Secret(basic)}
     if tls is not None:
         how["ssl"] = tls
-    return how
+    return how, hop

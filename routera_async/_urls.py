@@ -1,6 +1,7 @@
 """Where a request goes: below one base URL, out of which nothing can lead."""
 
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from ipaddress import ip_address
 from urllib.parse import quote
@@ -30,7 +31,7 @@ class BaseURL:
 
     def join(self, segments: tuple[str, ...], query: Mapping[str, str] | None = None) -> URL:
         """Return the URL of a path, given as its segments; `ValidationError` when one is none."""
-        url = self._collections.get(segments)
+        url = self._collections.get(segments) if len(segments) == 1 else None
         if url is None:
             url = URL(f"{self._base}/{'/'.join(map(_segment, segments))}", encoded=True)
             if len(segments) == 1:
@@ -51,12 +52,14 @@ def segments_of(path: str) -> tuple[str, ...]:
     return segments
 
 
-def checked_base_url(text: str) -> str:
+def checked_base_url(text: object) -> str:
     """Return a base URL without its last slash; raises `ConfigurationError` for any other."""
+    if not isinstance(text, str):
+        raise ConfigurationError(f"base_url must be text, not {type(text).__name__}")
     try:
         url = URL(text)
         host = url.host or ""
-    except (ValueError, TypeError):
+    except ValueError:
         raise ConfigurationError("base_url is not a URL") from None
     if _BLANK.search(text):
         raise ConfigurationError("base_url holds a space or a control character")
@@ -69,16 +72,29 @@ def checked_base_url(text: str) -> str:
     return str(url).rstrip("/")
 
 
-def checked_proxy(text: str) -> str:
-    """Return the URL of a proxy; raises `ConfigurationError` for any other, without showing it."""
+def checked_proxy(text: object) -> tuple[str, str | None]:
+    """Return the URL of a proxy, and the value of its Proxy-Authorization when it names a user.
+
+    They are told apart because a URL is shown. Raises `ConfigurationError` for any other,
+    without showing it.
+    """
+    proxy = _proxy(text) if isinstance(text, str) else None
+    if proxy is None:
+        raise ConfigurationError("proxy must be http://[user:password@]host[:port]")
+    return proxy
+
+
+def _proxy(text: str) -> tuple[str, str | None] | None:
     try:
         url = URL(text)
         fine = url.scheme in {"http", "https"} and bool(url.host) and not _BLANK.search(text)
-    except (ValueError, TypeError):
-        fine = False
+    except ValueError:
+        return None
     if not fine:
-        raise ConfigurationError("proxy must be http://[user:password@]host[:port]")
-    return text
+        return None
+    pair = f"{url.user or ''}:{url.password or ''}"
+    basic = None if pair == ":" else f"Basic {b64encode(pair.encode()).decode()}"
+    return str(url.with_user(None)), basic  # yarl drops the password with its user
 
 
 def _is_loopback(host: str) -> bool:

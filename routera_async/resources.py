@@ -136,21 +136,21 @@ class Objects(Generic[R, N]):
         """Archive a record, and return it; raises `NotFoundError` when it is none or archived.
 
         When an attempt was lost and the next finds no active record, the lost one is taken to have
-        archived it, and the archived record is returned.
+        archived it, and the archived record is returned. The API answers with the default fields:
+        those that a subclass declares are read with a request of their own.
         """
         try:
-            return await self._exchange("DELETE", id, ())
+            answer = await self._send("DELETE", id, ())
         except NotFoundError as error:
             if error.outcome != "unknown":
                 raise
-            lost = error
-        try:
-            record = await self.get(id)
-        except RouteraError:
-            raise lost from None
-        if record.archived is False:
-            raise lost
-        return record
+            return await self._archived(id, error)
+        record = _read(answer, self._if_whole)
+        if record is not None:
+            return record
+        unread = ResponseError("it was archived, and its own fields could not be read")
+        unread.id, unread.status, unread.attempts = id, answer.status, answer.attempts
+        return await self._archived(id, unread)
 
     def list(
         self,
@@ -257,14 +257,35 @@ class Objects(Generic[R, N]):
     async def _exchange(
         self, method: str, record_id: str, properties: Iterable[str], body: bytes | None = None
     ) -> R:
-        answer = await self._session.request(
+        answer = await self._send(method, record_id, properties, body)
+        return _read(answer, lambda flat: from_flat(flat, self._record))
+
+    async def _send(
+        self, method: str, record_id: str, properties: Iterable[str], body: bytes | None = None
+    ) -> Answer:
+        return await self._session.request(
             method,
             (self._path, record_id),
             query=self._query(properties),
             body=body,
             repeat=Repeat.SAFE,
         )
-        return _read(answer, lambda flat: from_flat(flat, self._record))
+
+    async def _archived(self, record_id: str, otherwise: RouteraError) -> R:
+        """Return an archived record; raises `otherwise` when it is not, or cannot be read."""
+        try:
+            record = await self.get(record_id)
+        except RouteraError:
+            raise otherwise from None
+        if record.archived is False:
+            raise otherwise
+        return record
+
+    def _if_whole(self, flat: Any) -> R | None:
+        """Return the record that an answer is, or None when it lacks a subclass's own fields."""
+        if isinstance(flat, dict) and not flat.keys() >= set(self._typed):
+            return None
+        return from_flat(flat, self._record)
 
     def _query(self, properties: Iterable[str]) -> dict[str, str]:
         return _query([*self._typed, *_names(properties)])
@@ -379,8 +400,12 @@ class Response:
     elapsed: float
 
     def json(self) -> Any:
-        """Return the body's JSON value; raises `ResponseError` when it is none."""
-        return decode(self.body)
+        """Return the body's JSON value; raises `ResponseError`, without the body, for another."""
+        try:
+            return decode(self.body)
+        except ResponseError as error:
+            error.status, error.attempts, error.elapsed = self.status, self.attempts, self.elapsed
+            raise
 
 
 _KINDS: dict[type[Record], tuple[str, type[New]]] = {
@@ -403,8 +428,8 @@ def objects_of(
         if inspect.isclass(record) and issubclass(record, kind):
             check_model(record)
             chosen = written if new is None else new
-            if not issubclass(chosen, written):
-                raise ConfigurationError(f"{chosen.__name__} is no {written.__name__}")
+            if not (inspect.isclass(chosen) and issubclass(chosen, written)):
+                raise ConfigurationError(f"{chosen!r} is no subclass of {written.__name__}")
             return Objects(session, path, record, chosen, mint=mint)
     kinds = ", ".join(kind.__name__ for kind in _KINDS)
     raise ConfigurationError(f"{record!r} is no subclass of {kinds}")

@@ -5,6 +5,7 @@ that needs it: an `AsyncRetrying` shared by concurrent calls mixes their state a
 for work that was never done (tenacity issue 93). Waits and stops run on the clock they are given.
 """
 
+import math
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from typing import Any
@@ -36,12 +37,17 @@ def _at_least(least: float) -> Callable[[Any, "attrs.Attribute[Any]", Any], None
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and value < math.inf
 
 
 def _whole(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
     if not isinstance(value, int):
         raise ConfigurationError(f"{attribute.name} must be a whole number, not {value!r}")
+
+
+def _yes_or_no(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{attribute.name} must be True or False, not {value!r}")
 
 
 def _a_budget(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
@@ -102,8 +108,8 @@ class RetryPolicy:
     wait_initial: float = attrs.field(default=0.2, validator=_at_least(0))
     wait_max: float = attrs.field(default=20.0, validator=_at_least(0))
     retry_after_max: float = attrs.field(default=60.0, validator=_at_least(0))
-    resend_unkeyed: bool = True
-    resend_dispatch: bool = False
+    resend_unkeyed: bool = attrs.field(default=True, validator=_yes_or_no)
+    resend_dispatch: bool = attrs.field(default=False, validator=_yes_or_no)
     budget: RetryBudget = attrs.field(default=RetryBudget(), validator=_a_budget)
 
     def sends_again(self, error: BaseException, repeat: Repeat) -> bool:

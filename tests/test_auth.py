@@ -302,6 +302,78 @@ def test_a_failed_renewal_is_no_fault_while_the_token_lasts(virtually):
     virtually(main())
 
 
+def test_a_failed_renewal_is_tried_again_after_a_while(virtually):
+    """While the old token lasts, a renewal that failed is tried again 5 s later; nobody waits."""
+
+    async def main():
+        clock = asyncio.get_running_loop().time
+        route = Route()
+        auth = route.auth()
+        await auth.token()  # at 1, and for an hour
+        route.status = 503
+        asked = {}
+        for second in range(3541, 3553):
+            await at(second)
+            assert await auth.token() == "t1"
+            assert clock() == second
+            await asyncio.sleep(0)
+            asked[second] = route.asked - 1
+        assert asked == dict.fromkeys(range(3541, 3546), 1) | dict.fromkeys(
+            range(3546, 3551), 2
+        ) | dict.fromkeys(range(3551, 3553), 3)
+
+    virtually(main())
+
+
+def test_a_fetch_that_was_cancelled_before_it_began(virtually):
+    """A fetch whose task is cancelled before its first step breaks no later one."""
+
+    async def main():
+        route = Route()
+        auth = route.auth()
+        caller = asyncio.create_task(auth.token())
+        await asyncio.sleep(0)
+        fetching = asyncio.all_tasks() - {caller, asyncio.current_task()}
+        for task in fetching:
+            task.cancel()
+        with pytest.raises(NotSentError, match="cancelled"):
+            await caller
+        assert (len(fetching), route.asked) == (1, 0)
+        assert await auth.token() == "t1"
+
+    virtually(main())
+
+
+def _at_once(loop, coro, **kwargs):
+    """Run a fetch that does not wait, as an eager task factory does; give a task that is done."""
+    if getattr(coro, "__name__", None) != "_renew":
+        return asyncio.Task(coro, loop=loop, **kwargs)
+    done = loop.create_future()
+    try:
+        coro.send(None)
+    except StopIteration as ended:
+        done.set_result(ended.value)
+    assert done.done()
+    return done
+
+
+@pytest.mark.parametrize(
+    "factory", [_at_once, *filter(None, [getattr(asyncio, "eager_task_factory", None)])]
+)
+def test_tasks_that_begin_at_once(virtually, factory):
+    """With eager tasks a fetch may be done before its task is known; it serves all the same."""
+
+    async def main():
+        asyncio.get_running_loop().set_task_factory(factory)
+        server = Server()
+        auth = TokenProvider(server.fetch)
+        assert [await auth.token() for _ in range(2)] == ["t1", "t1"]
+        assert [await auth.token(refused="t1") for _ in range(2)] == ["t2", "t2"]
+        assert server.asked == 2
+
+    virtually(main())
+
+
 def test_each_caller_gets_an_error_of_its_own(virtually):
     """What a call met is written on its error, so no two calls share one."""
 

@@ -3,14 +3,26 @@
 import asyncio
 import contextlib
 import gc
+import re
+import ssl
+import subprocess
+import sys
 import threading
 import warnings
 
 import attrs
 import pytest
 
-from routera_async import ConfigurationError, RetryPolicy, RouteraClient
+from routera_async import (
+    ClientCredentials,
+    ConfigurationError,
+    NotSentError,
+    RetryPolicy,
+    RouteraClient,
+    ValidationError,
+)
 from routera_async.sandbox import Sandbox
+from tests.reliability.wire import RECORD, Server, whole
 
 
 @pytest.fixture
@@ -70,13 +82,30 @@ def test_the_pools_of_ended_loops_are_forgotten(far_sandbox, unkeyed):
     assert len(client._session._pools) == 1
 
 
-async def test_a_client_left_open_is_told(sandbox, unkeyed):
-    """A client that is dropped while its loop runs warns, and its connections are closed."""
-    client = RouteraClient(sandbox.token, base_url=sandbox.url)
+@pytest.mark.parametrize("source", ["a JWT", "credentials", "a callable", "a copy"])
+async def test_a_client_left_open_is_told(sandbox, unkeyed, source):
+    """A client that is dropped while its loop runs warns at once, and its connections are closed.
+
+    No cycle keeps it until the garbage is collected, whatever its tokens come from.
+    """
+
+    async def fetch():
+        return sandbox.token
+
+    credentials = ClientCredentials(sandbox.client_id, sandbox.client_secret)
+    auth = {"credentials": credentials, "a callable": fetch}.get(source, sandbox.token)
+    client = RouteraClient(auth, base_url=sandbox.url)
+    if source == "a copy":
+        client = client.with_options(timeout=5)
     await client.tickets.create(unkeyed)
     http = client._session._pools.here().http
-    with pytest.warns(ResourceWarning, match="a RouteraClient was left open"):
-        del client
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.warns(ResourceWarning, match="a RouteraClient was left open"):
+            del client
+    finally:
+        gc.enable()
     gc.collect()  # the warning held its source until now
     for _ in range(10):  # the loop closes them, in turns of its own
         await asyncio.sleep(0)
@@ -105,6 +134,32 @@ async def test_a_closed_client_refuses(sandbox, unkeyed):
         assert again is client
         await client.tickets.create(unkeyed)
     assert sandbox.request_count == 2
+
+
+def test_closing_on_a_loop_that_has_no_pool(far_sandbox, unkeyed):
+    """A client may be closed on another loop than it was used on; then it is closed on all."""
+    client = RouteraClient(far_sandbox.token, base_url=far_sandbox.url)
+    with no_warnings():
+        asyncio.run(client.tickets.create(unkeyed))
+        asyncio.run(client.aclose())
+        with pytest.raises(ConfigurationError, match="the client is closed"):
+            asyncio.run(client.tickets.create(unkeyed))
+
+
+async def test_closing_twice_at_once(sandbox, unkeyed):
+    """Who closes a client that is being closed waits as long, and nothing goes wrong."""
+    client = RouteraClient(sandbox.token, base_url=sandbox.url)
+    call = asyncio.create_task(client.tickets.create(unkeyed))
+    await asyncio.sleep(0)
+    http = client._session._pools.here().http
+
+    async def close():
+        await client.aclose()
+        return call.done(), http.closed
+
+    assert await asyncio.gather(*(close() for _ in range(3))) == [(True, True)] * 3
+    await call
+    assert await close() == (True, True)
 
 
 async def test_closing_waits_for_calls_under_way(wires, flat, new, token):
@@ -150,10 +205,10 @@ def _slow(answer, token):
 
 
 async def test_ten_thousand_at_once(unkeyed):
-    """10,000 creates at once all succeed in time, though each attempt has only one second."""
+    """10,000 creates at once all succeed in time, though each attempt has less than they all."""
     async with (
         Sandbox(latency=0.05, keep_requests=0) as sandbox,
-        RouteraClient(sandbox.token, base_url=sandbox.url, timeout=1.0) as client,
+        RouteraClient(sandbox.token, base_url=sandbox.url, timeout=4.0) as client,
     ):
         keyed = (attrs.evolve(unkeyed, external_id=f"k{number}") for number in range(10_000))
         tickets = await asyncio.gather(*map(client.tickets.create, keyed))
@@ -161,22 +216,25 @@ async def test_ten_thousand_at_once(unkeyed):
         assert sandbox.store.count("tickets") == sandbox.request_count == 10_000
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"timeout": 0},
-        {"timeout": -1.0},
-        {"timeout": float("nan")},
-        {"deadline": 0},
-        {"max_connections": 0},
-        {"max_waiting": -1},
-        {"base_url": "api.routera.io"},
-    ],
-)
-def test_settings_that_cannot_work(settings):
-    """A setting that could not work is refused when the client is made, by its name."""
-    with pytest.raises(ConfigurationError, match=next(iter(settings))):
-        RouteraClient("eyJ", **settings)
+FORK = """
+import os
+from routera_async import RouteraClient
+client = RouteraClient("eyJ", mint_external_ids=True)
+before, pid = client._session.mint(), os.fork()
+os.write(1, client._session.mint().encode() + b"\\n")
+if pid:
+    os.waitpid(pid, 0)
+    print(before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process is not forked")
+def test_forked_processes_mint_keys_of_their_own():
+    """A client that was made before a fork mints other keys in the child than in the parent."""
+    told = subprocess.run(
+        [sys.executable, "-c", FORK], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert len(told) == len(set(told)) == 3
 
 
 def test_max_waiting_may_be_none_at_all():
@@ -218,3 +276,202 @@ def test_no_token_in_the_environment(environ):
     """Without a token from_env says which variable to set."""
     with pytest.raises(ConfigurationError, match="set ROUTERA_TOKEN"):
         RouteraClient.from_env(environ)
+
+
+@pytest.mark.parametrize("given", [5, None, b"1", ["1"]])
+async def test_an_id_is_text(client, sandbox, given):
+    """What is no text is no id: nothing is sent."""
+    for call in (client.tickets.get, client.tickets.archive, client.routers.get):
+        with pytest.raises(ValidationError, match="is no id"):
+            await call(given)
+    assert sandbox.request_count == 0
+
+
+async def test_properties_are_a_list(client, sandbox, unkeyed):
+    """A text as properties is not taken for the list of its letters."""
+    for call in (
+        lambda: client.tickets.create(unkeyed, properties="priority"),
+        lambda: client.tickets.get("1", properties="priority"),
+        lambda: anext(client.tickets.list(properties="priority").pages()),
+    ):
+        with pytest.raises(ConfigurationError, match=r"properties must be .* \['priority'\]"):
+            await call()
+    assert sandbox.request_count == 0
+
+
+class Proxy(Server):
+    """An HTTP proxy: answers a request itself, and leads a tunnel to where it is asked to."""
+
+    async def _exchange(self, number, reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.requests.append((number, head))
+        method, target, _ = head.split(b"\r\n")[0].decode().split()
+        answer = self.answer(head)
+        if method != "CONNECT" or answer:
+            length = re.search(rb"\r\nContent-Length: (\d+)", head)
+            await reader.readexactly(int(length[1]) if length else 0)
+            writer.write(*answer)
+            return True
+        host, _, port = target.rpartition(":")
+        far_reader, far_writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        await asyncio.gather(_carry(reader, far_writer), _carry(far_reader, writer))
+        return False
+
+
+async def _carry(reader, writer):
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(2**16):
+            writer.write(data)
+    writer.close()
+
+
+USER = "http://user:pa%3Ass@"
+BASIC = b"Proxy-Authorization: Basic dXNlcjpwYTpzcw==\r\n"
+
+
+async def test_a_request_through_a_proxy(new):
+    """A request to a plain http target names it whole, and shows the proxy its user."""
+    async with Proxy(lambda _: [whole(201, RECORD)]) as proxy:
+        url = proxy.url.replace("http://", USER)
+        settings = {"base_url": "http://127.0.0.1:9/v1", "proxy": url}
+        async with RouteraClient("eyJ", **settings) as client:
+            await client.tickets.create(new)
+            await client.with_options(headers={"X-Key": "1"}).tickets.get("1")
+    heads = [head for _, head in proxy.requests]
+    assert heads[0].startswith(b"POST http://127.0.0.1:9/v1/tickets HTTP/1.1\r\n")
+    assert heads[1].startswith(b"GET http://127.0.0.1:9/v1/tickets/1 HTTP/1.1\r\n")
+    for head in heads:
+        assert head.count(BASIC) == head.count(b"\r\nAuthorization: Bearer eyJ\r\n") == 1
+
+
+async def test_a_token_through_a_proxy(new):
+    """The token route is asked through the proxy as well."""
+    grant = whole(200, b'{"access_token":"t","expires_in":60}')
+    async with Proxy(lambda asked: [grant if b"oauth2" in asked else whole(201, RECORD)]) as proxy:
+        url = proxy.url.replace("http://", USER)
+        auth = ClientCredentials("id", "secret")
+        settings = {"base_url": "http://127.0.0.1:9", "proxy": url}
+        async with RouteraClient(auth, **settings) as client:
+            await client.tickets.create(new)
+    (_, asked), (_, sent) = proxy.requests
+    assert asked.startswith(b"POST http://127.0.0.1:9/oauth2/token ")
+    assert BASIC in asked
+    assert b"Authorization: Bearer t\r\n" in sent
+
+
+async def test_a_proxy_that_nobody_reaches(unkeyed, at_once):
+    """When the proxy refuses the connection nothing was sent, read or write."""
+    settings = {"base_url": "http://127.0.0.1:9", "proxy": "http://127.0.0.1:1", "retry": at_once}
+    async with RouteraClient("eyJ", **settings) as client:
+        for call in (client.tickets.create(unkeyed), client.tickets.get("1")):
+            with pytest.raises(NotSentError) as caught:
+                await call
+            assert {attempt.sent for attempt in caught.value.attempts} == {False}
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    """Return a directory with an authority's certificate, a server's and a client's."""
+    at = tmp_path_factory.mktemp("certificates")
+    leaf = "subjectAltName=IP:127.0.0.1\nbasicConstraints=critical,CA:FALSE\n"
+    (at / "leaf").write_text(f"{leaf}authorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\n")
+    key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+    usage = "keyUsage=critical,keyCertSign"
+    signed = "-CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile leaf"
+    steps = [f"req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=own -days 2 -addext {usage}"]
+    for name in ("server", "client"):
+        steps += [
+            f"req {key} -keyout {name}.key -out {name}.csr -subj /CN={name}",
+            f"x509 -req -in {name}.csr -out {name}.pem {signed}",
+        ]
+    for step in steps:
+        subprocess.run(["openssl", *step.split()], check=True, capture_output=True, cwd=at)
+    return at
+
+
+class Secure(Server):
+    """The same over TLS; `shown` are the certificates that its clients showed."""
+
+    def __init__(self, answer, tls):
+        super().__init__(answer)
+        self.shown = []
+        self._tls = tls
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+        self.url = f"https://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def _serve(self, reader, writer):
+        self.shown.append(writer.get_extra_info("peercert"))
+        await super()._serve(reader, writer)
+
+
+@pytest.fixture
+async def secure(certificates):
+    """Run a server whose certificate an authority of its own has signed, and that asks for one."""
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=certificates / "ca.pem")
+    tls.verify_mode = ssl.CERT_OPTIONAL
+    tls.load_cert_chain(certificates / "server.pem", certificates / "server.key")
+    async with Secure(lambda _: [whole(201, RECORD)], tls) as server:
+        yield server
+
+
+async def test_an_authority_of_ones_own(secure, certificates, new):
+    """With `tls` a server is trusted that an own authority vouches for, and no other."""
+    tls = ssl.create_default_context(cafile=certificates / "ca.pem")
+    async with RouteraClient("eyJ", base_url=secure.url, tls=tls) as client:
+        await client.tickets.create(new)
+    assert (len(secure.shown), any(secure.shown)) == (1, False)
+
+
+async def test_a_certificate_of_the_clients(secure, certificates, new):
+    """A client's certificate is shown to a server that asks for it, the token route as well."""
+    tls = ssl.create_default_context(cafile=certificates / "ca.pem")
+    tls.load_cert_chain(certificates / "client.pem", certificates / "client.key")
+    grant = [whole(200, b'{"access_token":"t","expires_in":60}')]
+    secure.answer = lambda asked: grant if b"oauth2" in asked else [whole(201, RECORD)]
+    auth = ClientCredentials("id", "secret")
+    async with RouteraClient(auth, base_url=secure.url, tls=tls) as client:
+        await client.tickets.create(new)
+    assert [dict(pair for (pair,) in shown["subject"]) for shown in secure.shown] == [
+        {"commonName": "client"}
+    ]
+    assert len(secure.requests) == 2
+
+
+async def test_a_certificate_that_nobody_vouches_for(secure, unkeyed, at_once):
+    """A server whose certificate is not trusted is provably sent nothing."""
+    async with RouteraClient("eyJ", base_url=secure.url, retry=at_once) as client:
+        with pytest.raises(NotSentError, match="ClientConnectorCertificateError") as caught:
+            await client.tickets.create(unkeyed)
+    assert {attempt.sent for attempt in caught.value.attempts} == {False}
+    assert secure.requests == []
+
+
+async def test_a_tunnel_through_a_proxy(secure, certificates, new):
+    """An https target is reached through a tunnel: the proxy is shown its user, and no token."""
+    tls = ssl.create_default_context(cafile=certificates / "ca.pem")
+    async with Proxy() as proxy:
+        url = proxy.url.replace("http://", USER)
+        async with RouteraClient("eyJ", base_url=secure.url, tls=tls, proxy=url) as client:
+            await client.tickets.create(new)
+            await client.tickets.create(new)
+    ((_, head),) = proxy.requests
+    assert head.startswith(b"CONNECT 127.0.0.1:")
+    assert BASIC in head
+    assert b"Bearer" not in head
+    assert len(secure.requests) == 2
+    assert not any(b"Proxy-Authorization" in each for _, each in secure.requests)
+
+
+async def test_a_proxy_that_refuses_the_tunnel(unkeyed, at_once):
+    """When the proxy leads no tunnel to the target nothing was sent, read or write."""
+    async with Proxy(lambda _: [whole(407)]) as proxy:
+        settings = {"base_url": "https://127.0.0.1:9", "proxy": proxy.url, "retry": at_once}
+        async with RouteraClient("eyJ", **settings) as client:
+            for call in (client.tickets.create(unkeyed), client.tickets.get("1")):
+                with pytest.raises(NotSentError, match="407") as caught:
+                    await call
+                assert {attempt.sent for attempt in caught.value.attempts} == {False}

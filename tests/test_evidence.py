@@ -6,6 +6,7 @@ import pickle
 import socket
 
 import aiohttp
+import orjson
 import pytest
 from aiohttp.abc import AbstractResolver
 
@@ -24,6 +25,7 @@ from routera_async import (
     ServerError,
     TokenProvider,
 )
+from tests.reliability.wire import CLOSE, FLAT, RECORD, Server, whole
 
 RECORD_LIMIT = 2**20
 SOON = 0.5
@@ -440,3 +442,140 @@ async def test_a_token_of_another_401_is_not_kept(wires, new):
     error = await failure(client, lambda tickets: tickets.create(new))
     assert str(error) == "401: no [token]"
     assert b"canary" not in pickle.dumps(error)
+
+
+async def test_the_old_token_is_not_kept(wires, new):
+    """After a 401 an answer to the new token may quote the old one: it is hidden as well."""
+    tokens = iter(["old-canary-0123456789", "new-canary-9876543210"])
+
+    async def fetch():
+        return next(tokens)
+
+    wire = await wires.serve(
+        wires.answer(401),
+        wires.answer(400, b'{"message": "not old-canary-0123456789"}', "X: old-canary-0123456789"),
+    )
+    client = RouteraClient(TokenProvider(fetch), base_url=wire.url)
+    error = await failure(client, lambda tickets: tickets.create(new))
+    assert str(error) == "400: not [token]"
+    assert error.headers["x"] == "[token]"
+    assert b"canary" not in pickle.dumps(error)
+
+
+async def test_a_token_cut_short_is_not_kept(connect, wires, new, token):
+    """A message that shows the token without its last characters shows nothing of it."""
+    said = f"bad token {token[:-7]}... (shortened), not {token[:9]} nor {token}x"
+    wire = await wires.serve(wires.answer(400, orjson.dumps({"message": said})))
+    error = await failure(connect(wire.url), lambda tickets: tickets.create(new))
+    assert str(error) == "400: bad token [token]... (shortened), not [token] nor [token]x"
+    assert token[:8] not in repr(vars(error))
+
+
+def _eager(loop, coro, **kwargs):
+    """Begin what writes a body at once, as aiohttp does from Python 3.12 on."""
+    if getattr(coro, "__name__", None) != "write_bytes":
+        return asyncio.Task(coro, loop=loop, **kwargs)
+    with pytest.raises(StopIteration):  # it does not wait
+        coro.send(None)
+    done = loop.create_future()
+    done.set_result(None)
+    return done
+
+
+LATE = {
+    "a refusal": whole(400, b"{}"),
+    "a refusal without a body": whole(400),
+    "a refusal cut short": whole(400, b'{"mess', length=99),
+    "a time-out": whole(408, b"{}", "Connection: close"),
+    "a record": whole(201, RECORD),
+    "no HTTP": b"SSH-2.0\r\n\r\n",
+}
+"""What may come on an idle connection, and answers nothing."""
+
+
+@pytest.mark.parametrize("eager", [False, True])
+@pytest.mark.parametrize("when", ["while it is idle", "when it is taken"])
+@pytest.mark.parametrize("late", LATE.values(), ids=LATE)
+async def test_what_came_before_the_request_is_no_answer(token, new, at_once, late, when, eager):
+    """Bytes on an idle connection of the caller's own session are not taken for ours.
+
+    Whether aiohttp sees them before it takes the connection or after, and though it may then wait
+    before it hands them on: the attempt was not sent, the next is, and the record is created once.
+    """
+    trace = aiohttp.TraceConfig()
+    server, said = Server(lambda _: [whole(201, RECORD)]), []
+
+    async def reused(*_):
+        if when == "when it is taken" and not said:
+            said.append(late)
+            await server.say(late)
+
+    async def ended(*_):
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    trace.on_connection_reuseconn.append(reused)
+    trace.on_request_end.append(ended)
+    if eager:
+        asyncio.get_running_loop().set_task_factory(_eager)
+    async with server, aiohttp.ClientSession(trace_configs=[trace]) as own:
+        events = []
+        settings = {"base_url": server.url, "session": own, "retry": at_once}
+        async with RouteraClient(token, **settings, hooks=[events.append]) as client:
+            await client.tickets.create(new)
+            if when == "while it is idle":
+                await server.say(late)
+            await client.tickets.create(new)
+    told = [each for each in events if isinstance(each, AttemptFinished)]
+    assert [(each.sent, each.status) for each in told[1:]][-2:] in [
+        [(False, None), (True, 201)],
+        [(True, 201)],  # aiohttp saw it, and has taken another connection by itself
+    ]
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("status", [300, 303, 304])
+async def test_many_that_may_have_been_done_are_unknown(connect, wires, new, status):
+    """A 3xx that may follow work that was done stops an import, and its row is unknown."""
+    wire = await wires.serve(wires.answer(status))
+    async with connect(wire.url) as client:
+        outcomes = client.tickets.create_many([new], concurrency=1)
+        assert (await anext(outcomes)).status == "unknown"
+        with pytest.raises(ConfigurationError):
+            await anext(outcomes)
+    assert len(wire.requests) == 1
+
+
+ARCHIVED = orjson.dumps(FLAT | {"archived": "2026-06-01T10:00:00.000Z"})
+
+
+async def _repeated_delete(call, *, then):
+    """Make a call on a used connection that the server closes when it has taken the DELETE."""
+    script = iter([[whole(200, RECORD)], [CLOSE], [whole(404)], then])
+    server = Server(lambda _: next(script))
+    async with server, RouteraClient("eyJ", base_url=server.url) as client:
+        await client.tickets.get("1")
+        try:
+            return await call(client), server
+        except RouteraError as error:
+            return error, server
+
+
+async def test_a_delete_that_aiohttp_repeats_may_be_ours():
+    """When aiohttp itself sends a DELETE twice, a 404 to the second may be the first one's work."""
+    result, server = await _repeated_delete(
+        lambda client: client.tickets.archive("1"), then=[whole(200, ARCHIVED)]
+    )
+    assert not isinstance(result, RouteraError), result
+    assert result.archived.year == 2026
+    methods = [head.split()[0].decode() for _, head in server.requests]
+    assert methods == ["GET", "DELETE", "DELETE", "GET"]
+
+
+async def test_a_repeated_delete_of_what_is_not_there():
+    """When the record is not archived after all, the 404 is told, and is unknown."""
+    result, _ = await _repeated_delete(
+        lambda client: client.tickets.archive("1"), then=[whole(200, RECORD)]
+    )
+    assert (type(result), result.outcome) == (NotFoundError, "unknown")
+    assert [attempt.status for attempt in result.attempts] == [404]

@@ -89,8 +89,6 @@ MAY_IMPORT = {
     "bulk.limiter": {"errors", "events", "bulk.rate", "bulk.window", "bulk.outage"},
     "bulk.report": {"errors", "bulk.readers"},
     "bulk.engine": {"errors", "events"},
-    "bulk.journal": {"bulk.journal_file", "errors"},
-    "bulk.journal_file": {"errors"},
     "bulk.keys": {"errors"},
     "bulk.books": {"bulk.engine", "bulk.journal", "bulk.keys", "errors"},
     "bulk.reconcile": {"errors"},

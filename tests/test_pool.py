@@ -7,6 +7,7 @@ import pytest
 
 from routera_async._pool import Pool
 from routera_async.errors import Overloaded
+from routera_async.retries import RetryBudget
 
 
 @pytest.fixture
@@ -142,5 +143,44 @@ def test_drain_is_bounded(virtually, make):
             pool.began()
             await pool.drain()
             assert asyncio.get_running_loop().time() == 30
+
+    virtually(main())
+
+
+def test_who_waits_for_a_token_is_counted_beyond_the_places(virtually, make):
+    """Calls that wait for a retry's token count as waiting, but for as many as there are places."""
+
+    async def main():
+        pool = make(2)
+        async with pool.http:
+            tokens = pool.retry_tokens(RetryBudget(capacity=1, per_second=0.001))
+            await tokens.take()
+            parked = [asyncio.create_task(tokens.take()) for _ in range(4)]
+            await asyncio.sleep(0)
+            assert pool.waiting == 2
+            with pytest.raises(Overloaded, match="2 calls are waiting"):
+                await pool.admit(2)
+            await pool.admit(3)
+            parked[0].cancel()
+            await asyncio.sleep(0)
+            assert pool.waiting == 1
+            await pool.admit(2)
+            for task in parked:
+                task.cancel()
+            await asyncio.gather(*parked, return_exceptions=True)
+            assert pool.waiting == 0
+
+    virtually(main())
+
+
+def test_equal_budgets_share_their_tokens(virtually, make):
+    """Copies of a client whose budgets are equal draw on the same tokens."""
+
+    async def main():
+        pool = make(1)
+        async with pool.http:
+            tokens = pool.retry_tokens(RetryBudget(capacity=2))
+            assert pool.retry_tokens(RetryBudget(capacity=2.0)) is tokens
+            assert pool.retry_tokens(RetryBudget(capacity=3)) is not tokens
 
     virtually(main())

@@ -2,14 +2,11 @@
 
 import asyncio
 import logging
-import string
 
 import aiohttp
 import attrs
 import pytest
 from aioresponses import CallbackResult
-from hypothesis import given
-from hypothesis import strategies as st
 
 from routera_async import (
     AttemptFinished,
@@ -21,15 +18,14 @@ from routera_async import (
     OutcomeUnknown,
     Overloaded,
     RateLimitedError,
+    RetryBudget,
     RetryPolicy,
     RetryScheduled,
     RouteraClient,
     ServerError,
     TokenProvider,
     UnauthorizedError,
-    ValidationError,
 )
-from routera_async._urls import _segment, checked_base_url
 
 TICKETS = "https://api.routera.io/tickets"
 REQUEST = (
@@ -236,6 +232,33 @@ def test_the_deadline_ends_the_wait_for_a_token(virtually, answers, new):
     assert not answers.requests
 
 
+@pytest.mark.parametrize("deadline", [None, 1.5])
+def test_a_provider_that_hangs(virtually, answers, new, deadline):
+    """Each caller waits for a token no longer than `timeout`, nor beyond its deadline."""
+
+    async def fetch():
+        await asyncio.get_running_loop().create_future()
+
+    async def main():
+        clock, ends = asyncio.get_running_loop().time, []
+
+        async def call():
+            with pytest.raises(NotSentError, match=r"no token|deadline of 1.5 s") as caught:
+                await client.tickets.create(new)
+            assert caught.value.attempts == ()
+            ends.append(clock())
+
+        settings = {"timeout": 2.0, "deadline": deadline, "retry": RetryPolicy(max_attempts=1)}
+        async with RouteraClient(fetch, **settings) as client:
+            first = asyncio.create_task(call())
+            await asyncio.sleep(1)
+            await asyncio.gather(first, call())
+        return ends
+
+    assert virtually(main()) == ([2, 3] if deadline is None else [1.5, 2.5])
+    assert not answers.requests
+
+
 def test_the_deadline_ends_the_repeats(virtually, answers, new):
     """Rather than wait past the deadline a call ends with what it met last."""
     answers.post(TICKETS, status=500)
@@ -254,6 +277,10 @@ def test_a_deadline_after_a_failure_leaves_it_unknown(virtually, answers, new):
     error, seconds = create(virtually, new, deadline=2.0)
     assert type(error) is OutcomeUnknown
     assert [attempt.outcome for attempt in error.attempts] == ["unknown", "not_sent"]
+    assert str(error) == (
+        "POST /tickets: the deadline of 2.0 s passed before it was sent; "
+        "an earlier attempt may have been done"
+    )
     assert seconds == 2.0
 
 
@@ -287,6 +314,53 @@ def test_a_repeat_is_never_refused_admission(virtually, answers, flat, new):
 
     assert len(virtually(main())) == 2
     assert len(sent(answers)) == 3
+
+
+def test_a_repeat_for_want_of_a_token_is_never_refused_admission(virtually, answers, flat, new):
+    """A call whose token could not be had was admitted as well, and is not refused its repeat."""
+    answers.post(TICKETS, callback=after(5, body=flat), repeat=True)
+    failures = iter([OSError()])
+
+    async def fetch():
+        if error := next(failures, None):
+            raise error
+        return "t"
+
+    async def main():
+        policy = RetryPolicy(wait_initial=1.0)
+        settings = {"max_connections": 1, "max_waiting": 0, "retry": policy}
+        async with RouteraClient(fetch, **settings) as client:
+            client._session._uniform = lambda _, most: most
+            without = asyncio.create_task(client.tickets.create(new))
+            await asyncio.sleep(0.5)
+            return await asyncio.gather(without, client.tickets.create(new))
+
+    assert len(virtually(main())) == 2
+    assert len(sent(answers)) == 2
+
+
+def test_at_most_max_waiting_wait_in_an_outage(virtually, answers, new):
+    """In an outage calls pile up for a retry's token: beyond the places, max_waiting of them."""
+    answers.post(TICKETS, status=503, repeat=True)
+    budget = RetryBudget(capacity=1, per_second=0.001, per_success=0)
+    policy = RetryPolicy(wait_initial=0, budget=budget)
+
+    async def main():
+        settings = {"max_connections": 2, "max_waiting": 3, "retry": policy}
+        async with RouteraClient("eyJ", **settings) as client:
+            calls = []
+            for _ in range(20):
+                calls.append(asyncio.create_task(client.tickets.create(new)))
+                await asyncio.sleep(1)
+            refused = [call for call in calls if call.done()]
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+            return calls, refused
+
+    calls, refused = virtually(main())
+    assert refused == calls[5:]
+    assert {type(call.exception()) for call in refused} == {Overloaded}
 
 
 def test_a_refused_token_is_replaced_once(virtually, answers, flat, new):
@@ -429,113 +503,6 @@ def test_a_hook_that_raises_breaks_nothing(virtually, answers, flat, new, caplog
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("routera_async", logging.ERROR)
     assert "out of order" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("text", "base"),
-    [
-        ("https://api.routera.io", "https://api.routera.io"),
-        ("https://api.routera.io/", "https://api.routera.io"),
-        ("HTTPS://API.routera.io", "https://api.routera.io"),
-        ("https://gateway.example:8443/routera/v1/", "https://gateway.example:8443/routera/v1"),
-        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
-        ("http://127.8.9.1", "http://127.8.9.1"),
-        ("http://[::1]:8080/", "http://[::1]:8080"),
-        ("http://localhost", "http://localhost"),
-    ],
-)
-def test_a_base_url(text, base):
-    """A base URL is https, or http to this machine, and keeps its path."""
-    assert checked_base_url(text) == base
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("", "must begin with https://"),
-        ("api.routera.io", "must begin with https://"),
-        ("//api.routera.io", "must begin with https://"),
-        ("ftp://api.routera.io", "must begin with https://"),
-        ("https://", "must begin with https://"),
-        ("https:///tickets", "must begin with https://"),
-        ("http://far.example", "would show the token"),
-        ("http://10.0.0.1", "would show the token"),
-        ("http://0.0.0.0", "would show the token"),
-        ("http://localhost.far.example", "would show the token"),
-        ("http://127.0.0.1.far.example", "would show the token"),
-        ("http://2130706433", "would show the token"),
-        ("https://user:canary@api.routera.io", "no more"),
-        ("https://:canary@api.routera.io", "no more"),
-        ("ftp://user:canary@api.routera.io", "no more"),
-        ("http://127.0.0.1@far.example", "no more"),
-        ("https://api.routera.io?key=canary", "no more"),
-        ("https://api.routera.io#canary", "no more"),
-        ("https://api.routera.io:99999", "not a URL"),
-        ("https://[::1", "not a URL"),
-        ("https://api routera.io", "space"),
-        ("https://api.routera.io\r\n", "space"),
-        ("https://api.routera.io\0", "space"),
-        (None, "not a URL"),
-    ],
-)
-def test_a_base_url_that_is_none(text, problem):
-    """Any other is refused when the client is made, on one line, without what may be secret."""
-    with pytest.raises(ConfigurationError, match=problem) as caught:
-        RouteraClient("eyJ", base_url=text)
-    assert "canary" not in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "segment",
-    [
-        "",
-        ".",
-        "..",
-        "a/b",
-        "/",
-        "a\\b",
-        "%2e",
-        "a%2Fb",
-        "a b",
-        "a?b",
-        "a#b",
-        "a\r\nb",
-        "\0",
-        "\ud800",
-    ],
-)
-def test_no_id_leads_out_of_its_place(virtually, answers, segment):
-    """An id that would not stay one segment of its path is refused, and nothing is sent."""
-
-    async def main():
-        async with RouteraClient("eyJ") as client:
-            with pytest.raises(ValidationError, match="is no id"):
-                await client.tickets.get(segment)
-
-    virtually(main())
-    assert not answers.requests
-
-
-@given(st.text(min_size=1))
-def test_any_id_is_one_segment_or_refused(text):
-    """Whatever an id is made of, it is refused or becomes plain ASCII that no server splits."""
-    try:
-        segment = _segment(text)
-    except ValidationError:
-        return
-    assert set(segment) <= set(string.ascii_letters + string.digits + "-_.~%")
-    assert segment not in {".", ".."}
-    assert "%2f" not in segment.lower()
-
-
-async def test_an_id_is_sent_as_it_is(wires, flat, token):
-    """Any other id is one segment below the base URL's own path."""
-    wire = await wires.serve(wires.answer(200, flat))
-    async with RouteraClient(token, base_url=f"{wire.url}/v1/") as client:
-        await client.tickets.get("é;...", properties=["a b&c", "d"])
-    line, *_ = wire.requests[0].splitlines()
-    assert line == b"GET /v1/tickets/%C3%A9%3B...?properties=a+b%26c,d HTTP/1.1"
 
 
 async def test_cookies_are_not_kept(wires, flat, new, token):

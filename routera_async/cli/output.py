@@ -106,7 +106,7 @@ class _Tables(Rows):
             table.add_column(name, overflow="fold", no_wrap=name == "id")
         for flat in self._flats:
             table.add_row(*(Text(one_line(shown(flat.get(name)), _CELL)) for name in self._columns))
-        _console().print(table)
+        _write_table(table)
         self._flats.clear()
 
 
@@ -133,7 +133,7 @@ def show(chosen: FormatName | None, record: Any) -> None:
         table.add_column(overflow="fold")
         for key, value in _leaves(flat):
             table.add_row(key, Text(one_line(shown(value), sys.maxsize)))
-        _console().print(table)
+        _write_table(table)
     elif name == "json":
         _write(f"{_json(flat, indent=2)}\n")
     else:
@@ -189,6 +189,8 @@ def _write(text: str) -> None:
         sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
-def _console() -> Console:
-    wide = None if sys.stdout.isatty() else _ENDLESS
-    return Console(highlight=False, width=wide)
+def _write_table(table: Table) -> None:
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _ENDLESS)
+    with console.capture() as captured:  # rich would end the process when nobody reads
+        console.print(table)
+    _write(captured.get())

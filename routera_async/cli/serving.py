@@ -2,15 +2,17 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from cyclopts import Parameter
 
 from routera_async.errors import ConfigurationError
-from routera_async.sandbox import Sandbox, SandboxError, parse_field
+from routera_async.sandbox import Router, Sandbox, SandboxError, parse_field
+
+T = TypeVar("T")
 
 
 async def serve(
@@ -22,7 +24,14 @@ async def serve(
     field: Annotated[
         tuple[str, ...],
         Parameter(
-            help="A custom field: NAME=text|number|checkbox|date|user, or NAME=dropdown:A,B. "
+            help="A custom field: NAME=text|number|checkbox|date|user, or NAME=dropdown:A,B; "
+            "tickets.NAME for one kind of object alone. Repeatable.",
+        ),
+    ] = (),
+    router: Annotated[
+        tuple[str, ...],
+        Parameter(
+            help="A router: NAME=OBJECTS:EMAIL,EMAIL, such as Inbound=contacts:jane@example.com. "
             "Repeatable.",
         ),
     ] = (),
@@ -31,16 +40,34 @@ async def serve(
     ] = False,
 ) -> int:
     """Run a sandbox that speaks the Routera API, until Ctrl-C."""
-    try:
-        fields = [parse_field(text) for text in field]
-        sandbox = Sandbox(port=port, db=db or ":memory:", fields=fields, any_field=any_field)
-    except ValueError as error:
-        raise ConfigurationError(f"--field: {error}") from None
+    sandbox = Sandbox(
+        port=port,
+        db=db or ":memory:",
+        fields=_each("--field", parse_field, field),
+        routers=_each("--router", _router, router),
+        any_field=any_field,
+    )
     async with running(sandbox):
+        stopped = _interrupted()
         _welcome(sandbox)
-        await _interrupted()
+        await stopped.wait()
         print(f"stopped after {sandbox.request_count} requests")  # noqa: T201
     return 0
+
+
+def _each(option: str, read: Callable[[str], T], texts: Iterable[str]) -> list[T]:
+    try:
+        return [read(text) for text in texts]
+    except ValueError as error:
+        raise ConfigurationError(f"{option}: {error}") from None
+
+
+def _router(text: str) -> Router:
+    name, equals, rest = text.partition("=")
+    objects, colon, users = rest.partition(":")
+    if not (name and equals and colon):
+        raise ValueError(f"{text!r} is no NAME=OBJECTS:EMAIL,EMAIL")
+    return Router(name, objects, users.split(","))
 
 
 @asynccontextmanager
@@ -63,10 +90,10 @@ def _welcome(sandbox: Sandbox) -> None:
     )
 
 
-async def _interrupted() -> None:
-    """Wait for Ctrl-C or a polite kill."""
+def _interrupted() -> asyncio.Event:
+    """Return what is set by Ctrl-C or a polite kill."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, stop.set)
-    await stop.wait()
+    return stop

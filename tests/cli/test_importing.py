@@ -34,13 +34,6 @@ def write(tmp_path):
     return write
 
 
-@pytest.fixture(autouse=True)
-def no_settings(monkeypatch):
-    """Keep this machine's own settings out of the tests."""
-    for name in ("ROUTERA_TOKEN", "ROUTERA_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture
 def summary(capsys):
     """Run an import with --json, and return its exit status and its summary."""
@@ -52,11 +45,11 @@ def summary(capsys):
     return imported
 
 
-def in_store(path):
-    """Return every record that a sandbox's file holds."""
+def in_store(path, kind="tickets"):
+    """Return every record of a kind that a sandbox's file holds."""
     store = Store(path)
     try:
-        return list(store.records())
+        return list(store.records(kind))
     finally:
         store.close()
 
@@ -140,6 +133,49 @@ def test_a_dry_run_sends_nothing(write, summary, tmp_path):
     assert (status, told["read"], told["not_sent"], told["rejected"]) == (1, 3, 2, 1)
     assert told["requests"] == told["created"] == 0
     assert summary(write(GOOD), "--dry-run")[0] == 0
+
+
+OTHERS = [
+    pytest.param("contacts", "email,first_name\na@x.co,Ann\nb@x.co,\n", id="contacts"),
+    pytest.param("companies", "website_url,industry\nhttps://a.co,toys\nhttps://b.co,\n", id="co"),
+    pytest.param("deals", "deal_name,pipeline,deal_stage\nA,p,open\nB,p,open\n", id="deals"),
+]
+
+
+@pytest.mark.parametrize(("kind", "content"), OTHERS)
+def test_every_kind_of_object_is_imported(write, summary, tmp_path, kind, content):
+    """--object says what a row is; columns named like its fields map themselves."""
+    db = tmp_path / "sandbox.db"
+    path = write(content)
+    assert summary(path, "--object", kind, "--dry-run")[0] == 0
+    status, told = summary(path, "--object", kind, "--sandbox-db", str(db))
+    assert (status, told["created"]) == (0, 2)
+    first = content.splitlines()[1].split(",")[0]
+    assert first in {value for record in in_store(db, kind) for value in record.values()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "says"),
+    [
+        ("contacts", "phone\n1\n", "any of email, first_name, last_name, and every contact needs"),
+        ("companies", "industry\n1\n", "any of company_name, website_url, and every company"),
+        ("deals", "deal_name,pipeline\n1,2\n", "nothing fills deal_stage, which every deal needs"),
+        ("invoices", "a\n1\n", "tickets"),
+    ],
+)
+def test_what_a_kind_requires_must_be_filled(write, capsys, kind, content, says):
+    """A mapping that cannot make one valid record is told before anything is sent."""
+    assert run(["import", write(content), "--object", kind, "--sandbox"]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_dry_run_holds_each_row_to_its_kind(write, summary, tmp_path):
+    """A contact without any of its names and no email is rejected, with its line."""
+    path = write("email,first_name,note\na@x.co,,\n,,lost\n")
+    status, told = summary(path, "--object", "contacts", "--dry-run")
+    assert (status, told["not_sent"], told["rejected"]) == (1, 1, 1)
+    rejects = (tmp_path / "tickets.rejects.csv").read_text()
+    assert "one of email, first_name, last_name is required" in rejects
 
 
 def test_limit_reads_no_more(write, summary):

@@ -4,20 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from routera_async import __main__ as command
 from routera_async import __version__
-from routera_async.cli import app, run
-
-
-@pytest.mark.parametrize("name", ["import", "sandbox"])
-def test_every_command_has_help(name, capsys):
-    """Each command tells what it does and what it takes."""
-    assert run([name, "--help"]) == 0
-    printed = capsys.readouterr().out
-    assert f"Usage: routera {name}" in printed
-    assert app[name].help
+from routera_async.cli import run
 
 
 def test_version(capsys):

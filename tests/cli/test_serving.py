@@ -15,6 +15,7 @@ async def test_it_serves_until_it_is_interrupted(tmp_path):
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "routera_async", "sandbox"),
         *("--field", "priority=dropdown:low,high", "--db", str(tmp_path / "sandbox.db")),
+        *("--router", "Inbound=contacts:jane@example.com,joe@example.com"),
         stdout=asyncio.subprocess.PIPE,
     )
     told = {}
@@ -25,10 +26,12 @@ async def test_it_serves_until_it_is_interrupted(tmp_path):
     new = NewTicket(ticket_name="A", pipeline="p", ticket_stage="new", custom={"priority": "high"})
     async with RouteraClient(told["ROUTERA_TOKEN"], base_url=told["ROUTERA_BASE_URL"]) as client:
         assert (await client.tickets.create(new)).custom == {"priority": "high"}
+        (router,) = [each async for each in client.routers.list()]
+        assert [user.email for user in router.users] == ["jane@example.com", "joe@example.com"]
     process.send_signal(signal.SIGINT)
     out, _ = await process.communicate()
     assert process.returncode == 0
-    assert b"stopped after 1 requests" in out
+    assert b"stopped after 2 requests" in out
 
 
 @pytest.mark.parametrize(
@@ -36,6 +39,9 @@ async def test_it_serves_until_it_is_interrupted(tmp_path):
     [
         (["--field", "priority"], "NAME=TYPE"),
         (["--field", "n=decimal"], "decimal"),
+        (["--router", "Inbound"], "NAME=OBJECTS:EMAIL"),
+        (["--router", "Inbound=invoices:a@b.co"], "--router: router Inbound: its object_type"),
+        (["--router", "Inbound=contacts:nobody"], "e-mail address"),
         (["--port", "99999"], "99999"),
         (["--db", "/nowhere/at/all.db"], "/nowhere/at/all.db"),
     ],

@@ -13,10 +13,17 @@ from typing import get_args
 
 import pytest
 
-from routera_async import ClientCredentials, RetryPolicy, RouteraError, TokenProvider
+from routera_async import (
+    ClientCredentials,
+    RetryPolicy,
+    RouteraClient,
+    RouteraError,
+    TokenProvider,
+)
 from routera_async.sandbox import Fault, FaultName, Sandbox
 from tests.reliability.hostile import ECHOED, TABLE
 from tests.reliability.wire import (
+    AT_ONCE,
     CALLS,
     CLOSE,
     HANG,
@@ -331,6 +338,47 @@ async def test_no_canary_is_shown(reader):
     assert any(warning.category is ResourceWarning for warning in warned)
     assert reader.leaks == []
     assert reader.size >= LEAST
+
+
+PASSWORD = "canary-password-of-the-proxy-that-is-long"
+KEY = "canary-of-an-extra-header-that-is-long"
+
+
+async def _through(proxy, reader, auth, scheme):
+    """Read what a client of a proxy shows of itself, and of its calls, cut off or not."""
+    url = proxy.replace("http://", f"http://user:{PASSWORD}@")
+    settings = {"proxy": url, "timeout": _SOON, "retry": AT_ONCE, "hooks": [reader.event]}
+    async with RouteraClient(AUTHS[auth](), base_url=f"{scheme}://127.0.0.1:9", **settings) as made:
+        client = made.with_options(headers={"X-Key": KEY})
+        session = client._session
+        reader.read(repr(client), repr(vars(client)), repr(vars(session)))
+        reader.read(repr(vars(session._auth)), repr(session.options))
+        await _meet(client.tickets.get("1"), reader)
+        for cut in (None, *CUTS):
+            call = client.tickets.create(NEW)
+            await _meet(cut(call) if cut else call, reader)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("auth", ["a JWT", "credentials"])
+async def test_no_canary_of_a_proxy_or_a_header_is_shown(reader, scheme, auth):
+    """Neither a proxy's password nor an extra header is in anything that can be seen of a call.
+
+    Whether the proxy is not there, refuses, says nothing or hangs up, on the way to either target.
+    """
+    reader.look_for(PASSWORD, KEY)
+    asyncio.get_running_loop().set_debug(True)
+    answers = [lambda _: [HANG], lambda _: [CLOSE], lambda _: [whole(407, ECHOED, ECHO)]]
+    if scheme == "https":
+        answers.append(lambda _: [b"HTTP/1.1 200 OK\r\n\r\n", HANG])
+    else:
+        answers.append(_granting(lambda _: [HANG]))
+    for answer in answers:
+        async with Server(answer) as proxy:
+            await _through(proxy.url, reader, auth, scheme)
+    await _through("http://127.0.0.1:1", reader, auth, scheme)
+    assert reader.size >= 100_000
+    assert reader.leaks == []
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from routera_async import (
     ConfigurationError,
     NotSentError,
     RetryPolicy,
+    RetryScheduled,
     RouteraClient,
     RouteraError,
     StaticToken,
@@ -80,11 +81,15 @@ class Source:
 
 
 class Api:
-    """Answers for a `Server`: tokens t1, t2 and so on, and calls as `answer` says."""
+    """Answers for a `Server`: tokens t1, t2 and so on, and calls as `answer` says.
+
+    While it is `down` the token route answers that instead; `blips` says so of single requests.
+    """
 
     def __init__(self, answer=lambda _: OK, *, lasts=HOUR):
         self.granted = 0
         self.down = None
+        self.blips = {}
         self.sent = []
         self._answer = answer
         self._lasts = lasts
@@ -94,7 +99,8 @@ class Api:
         if b" /oauth2/token " in asked:
             self.granted += 1
             granted = {"access_token": f"t{self.granted}", "expires_in": self._lasts}
-            return self.down or [whole(200, json.dumps(granted).encode())]
+            once = self.blips.get(self.granted)
+            return once or self.down or [whole(200, json.dumps(granted).encode())]
         self.sent.append(asked.partition(b"Bearer ")[2].partition(b"\r\n")[0].decode())
         return self._answer(self.sent[-1])
 
@@ -391,6 +397,153 @@ async def test_an_echo_of_what_was_sent(basic):
             error = await failure(client.tickets.get("1"))
     assert (b"Authorization: Basic " in heads[0]) is basic
     assert str(error).endswith(": Basic [secret] [secret]" if basic else ": [secret]")
+
+
+async def test_a_refused_token_is_not_sent_again_after_a_failed_fetch():
+    """When the token route fails once after a 401, the call waits for the next, and is done."""
+    api = Api(lambda token: REFUSED if token == "t1" else OK)
+    api.blips = {2: DOWN["an error"]}
+    async with Server(api) as server, credentials_of(server) as client:
+        await client.tickets.create(NEW)
+    assert (api.sent, api.granted) == (["t1", "t3"], 3)
+
+
+async def test_one_fault_of_the_token_route_stops_no_import():
+    """A token that is revoked, and one 500 of the token route, cost none of 200 rows."""
+    api = Api(lambda token: REFUSED if token == "t1" else OK)
+    api.blips = {2: DOWN["an error"]}
+    async with Server(api) as server, credentials_of(server) as client:
+        outcomes = [outcome async for outcome in client.tickets.create_many([UNKEYED] * 200)]
+    assert [outcome.status for outcome in outcomes] == ["created"] * 200
+    assert api.sent.count("t3") == 200
+    assert set(api.sent) == {"t1", "t3"}
+    assert api.granted == 3
+
+
+async def test_closing_waits_for_the_first_token():
+    """A call that has no token yet when its client is closed gets it, and its answer."""
+    gate = Gate()
+    async with Sandbox(latency=1, sleep=gate) as sandbox:
+        auth = ClientCredentials(sandbox.client_id, sandbox.client_secret)
+        client = RouteraClient(auth, base_url=sandbox.url)
+        call = asyncio.create_task(client.tickets.create(UNKEYED))
+        await gate.reached.wait()
+        closings = [asyncio.create_task(client.aclose()) for _ in range(3)]
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not any(closing.done() for closing in closings)
+        gate.open.set()
+        await asyncio.gather(*closings)
+        assert call.done()
+        await call
+        await client.aclose()
+        with pytest.raises(ConfigurationError, match="closed"):
+            await client.tickets.create(UNKEYED)
+        assert sandbox.store.count() == 1
+
+
+async def test_closing_waits_for_another_token():
+    """A call whose token is refused while its client closes gets another, and its answer."""
+    api = Api(lambda token: REFUSED if token == "t1" else OK)
+    closing = []
+
+    def close(event):
+        if not closing:
+            closing.append(asyncio.create_task(client.aclose()))
+
+    async with Server(api) as server:
+        client = credentials_of(server, hooks=[close])
+        await client.tickets.create(NEW)
+        await closing[0]
+    assert (api.sent, api.granted) == (["t1", "t2"], 2)
+
+
+async def test_closing_waits_for_a_retry_and_its_token():
+    """A call that pauses before its repeat when its client closes is made again, and is done."""
+    answers = iter([[whole(503)], REFUSED, OK])
+    api = Api(lambda _: next(answers))
+    closing = []
+
+    def close(event):
+        if isinstance(event, RetryScheduled):
+            closing.append(asyncio.create_task(client.aclose()))
+
+    async with Server(api) as server:
+        client = credentials_of(server, hooks=[close])
+        await client.tickets.create(NEW)
+        await closing[0]
+    assert api.sent == ["t1", "t1", "t2"]
+
+
+class Own:
+    """A source of tokens of the caller's own, which can be closed."""
+
+    def __init__(self):
+        self.closed = 0
+
+    async def token(self, **_):
+        """Return a token."""
+        return "t"
+
+    async def aclose(self):
+        """Count."""
+        self.closed += 1
+
+
+async def test_what_the_caller_made_is_not_closed():
+    """A client does not close an Auth that it was given."""
+    own = Own()
+    async with Server(lambda _: OK) as server:
+        for _ in range(2):
+            async with RouteraClient(own, base_url=server.url) as client:
+                await client.tickets.get("1")
+    assert own.closed == 0
+
+
+async def test_a_shared_provider_outlives_a_client():
+    """One of two clients that share a provider is closed in the middle of a fetch: it goes on."""
+    asked, ready = asyncio.Event(), asyncio.Event()
+
+    async def fetch():
+        asked.set()
+        await ready.wait()
+        return "t"
+
+    provider = TokenProvider(fetch)
+    async with Server(lambda _: OK) as server:
+        first, second = (RouteraClient(provider, base_url=server.url) for _ in range(2))
+        given_up = asyncio.create_task(first.tickets.get("1"))
+        await asked.wait()
+        waiting = asyncio.create_task(second.tickets.get("1"))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.gather(given_up, return_exceptions=True)
+        await first.aclose()
+        ready.set()
+        await waiting
+        await second.aclose()
+
+
+async def test_what_the_client_made_is_closed():
+    """A fetch of a callable's or of credentials' that nobody waits for ends with its client."""
+    asked = asyncio.Event()
+
+    async def fetch():
+        asked.set()
+        await asyncio.get_running_loop().create_future()
+
+    async with Server(lambda _: [HANG]) as server:
+        for auth, begun in [(fetch, asked), (ClientCredentials("id", SECRET), server.arrived)]:
+            before = asyncio.all_tasks()
+            client = RouteraClient(auth, base_url=server.url)
+            call = asyncio.create_task(client.tickets.get("1"))
+            await begun.wait()
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+            (fetching,) = {task for task in asyncio.all_tasks() - before if "_renew" in repr(task)}
+            assert not fetching.done()
+            await client.aclose()
+            assert fetching.cancelled()
 
 
 async def test_a_renewal_that_fails_is_no_fault_yet(later):

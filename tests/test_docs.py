@@ -1,0 +1,145 @@
+"""Every example of the docs runs, and every public name stands in the reference.
+
+A ```python block is a program of its own, or continues the one before it on its page when
+`<!-- continued -->` stands above it. Each `$ routera` line of a ```console block must exit 0, or
+with the status that `<!-- exit 1 -->` above the block says. They meet a sandbox that holds one
+record of each kind, whose ids are `$TICKET`, `$CONTACT`, `$COMPANY`, `$DEAL` and `$ROUTER`.
+"""
+
+import asyncio
+import io
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import routera_async
+from routera_async import RouteraClient
+from routera_async.cli import run
+from tests.cli.elsewhere import ROUTER, elsewhere
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(
+    r"(?:^<!-- (?P<mark>[^\n]*?) -->\n+)?^```(?P<kind>python|console)\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+SHELL = set("|<>&;")
+PATIENCE = 30
+
+
+def blocks(kind):
+    """Yield each block of a kind: its page, the line it begins on, its mark and its text."""
+    for page in PAGES:
+        content = page.read_text("utf-8")
+        for match in BLOCK.finditer(content):
+            if match["kind"] == kind:
+                line = content[: match.start("text")].count("\n")
+                yield page, line, match["mark"] or "", match["text"]
+
+
+def programs():
+    """Yield each program of the docs, with the blocks that continue it."""
+    found = []
+    for page, line, mark, text in blocks("python"):
+        if mark == "continued":
+            found[-1][2] += text
+        else:
+            found.append([page, line, text])
+    for page, line, text in found:
+        yield pytest.param(page, line, text, id=f"{page.stem}-{line}")
+
+
+def commands():
+    """Yield each `$ routera` line of the docs, its continuation lines joined to it."""
+    for page, line, mark, text in blocks("console"):
+        status = int(mark.removeprefix("exit ")) if mark.startswith("exit ") else 0
+        for written in text.replace("\\\n", " ").splitlines():
+            if written.startswith("$ routera "):
+                yield pytest.param(written[2:], status, id=f"{page.stem}-{line}")
+
+
+async def fill(environ):
+    """Put one record of each kind into a sandbox, and return their ids."""
+    async with RouteraClient.from_env(environ) as client:
+        ticket = {"ticket_name": "Lamp", "pipeline": "default", "ticket_stage": "new"}
+        deal = {"deal_name": "Lamps", "pipeline": "default", "deal_stage": "open"}
+        made = {
+            "TICKET": await client.tickets.create(ticket | {"external_id": "ext-001"}),
+            "CONTACT": await client.contacts.create({"email": "joe@example.com"}),
+            "COMPANY": await client.companies.create({"company_name": "Example"}),
+            "DEAL": await client.deals.create(deal),
+        }
+    return {name: record.id for name, record in made.items()} | {"ROUTER": ROUTER.id}
+
+
+@pytest.fixture
+def stage(monkeypatch, tmp_path):
+    """Run a sandbox with one record of each kind, beside a copy of the examples."""
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    with elsewhere() as running:
+        environ = running.environ
+        for name, value in (environ | asyncio.run(fill(environ))).items():
+            monkeypatch.setenv(name, value)
+        yield running
+
+
+@pytest.mark.parametrize(("page", "line", "text"), list(programs()))
+def test_every_program_runs(stage, page, line, text):
+    """A program of the docs runs as it stands, without a warning."""
+    source = "\n" * line + text  # so that a traceback names the line of the page
+    exec(compile(source, str(page), "exec"), {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize(("command", "status"), list(commands()))
+def test_every_command_runs(stage, command, status, monkeypatch, capfd):
+    """A command of the docs ends with the status that the docs say, 0 unless they do."""
+    words = shlex.split(os.path.expandvars(command))
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    if words[1] == "sandbox":
+        assert served(words[1:]) == status
+    elif SHELL & set(re.sub(r"'[^']*'|\"[^\"]*\"", "", command)):
+        assert in_shell(command) == status
+    else:
+        assert run(words[1:]) == status, capfd.readouterr().err
+
+
+def in_shell(command):
+    """Run a command with its pipes and files."""
+    program = f'set -o pipefail; routera() {{ {sys.executable} -m routera_async "$@"; }}; {command}'
+    return subprocess.run(["bash", "-c", program], check=False, timeout=PATIENCE).returncode
+
+
+def served(words):
+    """Run a sandbox until it has told where it is, and interrupt it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "routera_async", *words], stdout=subprocess.PIPE
+    )
+    assert b"Routera sandbox at http" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=PATIENCE)
+    return process.returncode
+
+
+def test_every_public_name_is_in_the_reference():
+    """docs/reference.md has a directive for each name of `__all__`, and for no other."""
+    reference = (ROOT / "docs/reference.md").read_text("utf-8")
+    named = re.findall(r"^::: routera_async\.(\w+)$", reference, re.MULTILINE)
+    assert sorted(named) == sorted(set(routera_async.__all__) - {"__version__"})
+
+
+def test_every_page_is_linked():
+    """Each page of the docs can be reached from the README, and no link of a page leads nowhere."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert [page.name for page in PAGES[1:] if f"docs/{page.name}" not in readme] == []
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
