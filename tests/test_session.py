@@ -485,6 +485,7 @@ def test_hooks_are_told_of_what_was_not_sent(virtually, answers, new):
         "status": None,
         "error": "OSError: No route to host",
         "elapsed": 0.0,
+        "retry_after": None,
     }
 
 

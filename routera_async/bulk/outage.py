@@ -19,7 +19,7 @@ _OUT_FOR_ONE = 4
 _PATIENCE = 0.5
 _PATIENCE_GROWS = 0.04
 """Seconds between probes, and their growth with the outage: its end is noticed within about 5 % of
-it, and a minute costs about 45 probes, half an hour about 150."""
+it, and a minute costs about 45 probes, half an hour about 140."""
 
 _USUAL_TIMES = 4
 """No probe has less time than four usual answers take."""
