@@ -67,8 +67,8 @@ class Call:
     """The token that the server has answered with 401."""
     tokens: list[str] = attrs.field(factory=list, repr=False)
     """What the call has sent, and no error may show."""
-    probes: int = 0
-    """Attempts that were not the call's own doing: they are not counted."""
+    over: bool = False
+    """Whether it is not to be sent again, whatever it has met."""
     admitted: bool = False
     """Whether it had a place once: then it is never refused another."""
     repeated: bool = False

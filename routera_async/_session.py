@@ -237,7 +237,7 @@ class Session:
         if isinstance(first, Evidence):
             pool.retry_tokens(self._options.retry.budget).succeeded()
             return first
-        if self._options.retry.sends_again(first, call.repeat):
+        if self._options.retry.sends_again(first, call.repeat) and not call.over:
             return await self._again(call, pool, first)
         return first
 
@@ -273,7 +273,7 @@ class Session:
             uniform=self._uniform,
             sleep=sleep,
             before_sleep=scheduled,
-            spared=lambda: call.probes,
+            is_over=lambda: call.over,
         )
         try:
             return await retrying(attempt)
@@ -281,16 +281,34 @@ class Session:
             return error.with_traceback(None)
 
     async def _attempt(self, call: Call, pool: Pool) -> Evidence | RouteraError:
-        """Send once when admitted, and once more when a 401 is cured by another token."""
+        """Send once when the gate is passed, and again and again while that is but a probe."""
+        gate = self._gate
+        if gate is None:
+            return await self._admitted(call, pool, self._options.timeout)
+        while True:
+            try:
+                leave = await gate.enter()
+            except NotSentError as error:
+                call.over = True
+                return error.with_traceback(None)
+            limit = self._options.timeout
+            if leave.timeout is not None:
+                limit = min(limit, leave.timeout)
+            result = await self._admitted(call, pool, limit)
+            if not leave.probe or isinstance(result, Evidence):
+                return result
+            if not self._options.retry.sends_again(result, call.repeat):
+                return result
+
+    async def _admitted(self, call: Call, pool: Pool, limit: float) -> Evidence | RouteraError:
+        """Send once when admitted, and once more when a 401 is cured by another token.
+
+        `limit` is in seconds, for the attempt.
+        """
         try:
-            leave = None if self._gate is None else await self._gate.enter()
             await pool.admit(None if call.admitted else self._max_waiting)
-        except (NotSentError, Overloaded) as error:
-            return error.with_traceback(None)
-        limit = self._options.timeout
-        if leave is not None:
-            call.probes += leave.probe
-            limit = limit if leave.timeout is None else min(limit, leave.timeout)
+        except Overloaded as error:
+            return error
         call.admitted = True
         try:
             token = await self._token(call.refused)

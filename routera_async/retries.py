@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
-from tenacity.stop import stop_base
+from tenacity.stop import stop_after_attempt, stop_base
 from tenacity.wait import wait_base, wait_exponential
 
 from .errors import (
@@ -139,15 +139,15 @@ class RetryPolicy:
         uniform: Callable[[float, float], float],
         sleep: Callable[[float], Awaitable[None]],
         before_sleep: Callable[[RetryCallState], None],
-        spared: Callable[[], int] = lambda: 0,
+        is_over: Callable[[], bool] = lambda: False,
     ) -> AsyncRetrying:
         """Return tenacity's loop for one call; never share it.
 
         `deadline` is a time of `clock`, which no wait may pass; `uniform` draws the jitter;
-        `spared` tells how many of the attempts are not counted.
+        `is_over` tells that the call is not to be sent again, whatever it has met.
         """
         return AsyncRetrying(
-            stop=_OutOfAttempts(self.max_attempts, spared) | _OutOfTime(deadline, clock),
+            stop=stop_after_attempt(self.max_attempts) | _OutOfTime(deadline, clock, is_over),
             wait=_FullJitter(self, uniform),
             retry=retry_if_exception(lambda e: self.sends_again(e, repeat)),
             sleep=sleep,
@@ -156,27 +156,19 @@ class RetryPolicy:
         )
 
 
-class _OutOfAttempts(stop_base):
-    """Stop after so many attempts that count."""
-
-    def __init__(self, most: int, spared: Callable[[], int]) -> None:
-        self._most = most
-        self._spared = spared
-
-    def __call__(self, retry_state: RetryCallState) -> bool:
-        return retry_state.attempt_number - self._spared() >= self._most
-
-
 class _OutOfTime(stop_base):
-    """Stop rather than sleep past a deadline."""
+    """Stop rather than sleep past a deadline, or when the call is over."""
 
-    def __init__(self, deadline: float | None, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, deadline: float | None, clock: Callable[[], float], is_over: Callable[[], bool]
+    ) -> None:
         self._deadline = deadline
         self._clock = clock
+        self._is_over = is_over
 
     def __call__(self, retry_state: RetryCallState) -> bool:
-        if self._deadline is None:
-            return False
+        if self._deadline is None or self._is_over():
+            return self._is_over()
         return self._clock() + retry_state.upcoming_sleep >= self._deadline
 
 

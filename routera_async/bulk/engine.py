@@ -94,9 +94,15 @@ class Slots(Protocol):
     def rows_ended(self) -> None:
         """Hear that no row will follow."""
 
+    @property
+    def over(self) -> bool:
+        """Whether there will be no place any more."""
+
 
 class _Unlimited:
     """As many places as there are workers."""
+
+    over = False
 
     def slot(self) -> AbstractAsyncContextManager[None]:
         return nullcontext()
@@ -163,23 +169,18 @@ class _Work(Generic[X, T]):
     async def go_on(self) -> None:
         """Work until the rows end or something stops the import."""
         try:
-            while (outcome := await self._next()) is not None:
-                await self.done.put(outcome)
+            while (pulled := await self._pull()) is not None:
+                await self.done.put(await self._outcome(*pulled))
         except (Exception, asyncio.CancelledError) as error:
             if _is_cancelled():  # by `run`, which waits for no word any more
                 raise
             self.stopped = self.stopped or error
         await self.done.put(None)
 
-    async def _next(self) -> Outcome[T] | None:
-        async with self._slots.slot():
-            pulled = await self._pull()
-            return None if pulled is None else await self._outcome(*pulled)
-
     async def _pull(self) -> tuple[int, X] | None:
         """Return the next row that is to be sent; report those that need not be."""
         async with self._turn:
-            while self.stopped is None:
+            while self.stopped is None and not self._slots.over:
                 try:
                     row = await anext(self._rows)
                 except StopAsyncIteration:
@@ -199,9 +200,10 @@ class _Work(Generic[X, T]):
             parsed = self._parse(row)
             key = _external_id(parsed)
             new = self._prepare(parsed, number)
-            if self._books and (decided := await self._books.opens(number, new, row)):
-                return decided
-            record, attempts = await self._write(new)
+            async with self._slots.slot():
+                if self._books and (decided := await self._books.opens(number, new, row)):
+                    return decided
+                record, attempts = await self._write(new)
         except RouteraError as error:
             if isinstance(error, _STOPS):
                 self.stopped = self.stopped or error

@@ -140,6 +140,16 @@ class Limiter:
         self._over: str | None = None
         self._closed = False
 
+    @property
+    def over(self) -> bool:
+        """Whether it was stopped or has given up: no slot is given any more."""
+        return self._over is not None
+
+    @property
+    def verdict(self) -> NotSentError | None:
+        """Why it has given up, or None when it has not."""
+        return NotSentError(self._over) if self.gave_up else None
+
     def state(self) -> LimiterState:
         """Return what it is doing now."""
         pause, bound = self._pause, self._silence.bound

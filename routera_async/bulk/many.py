@@ -15,7 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 
-from routera_async.errors import ConfigurationError, NotSentError, RouteraError
+from routera_async.errors import ConfigurationError, RouteraError
 from routera_async.events import Hook
 
 from .books import ImportBooks, OnRepeat, Repeated, Undecided, fields_of
@@ -135,10 +135,9 @@ async def create_many(
                         yield outcome
             except Exception as error:  # noqa: BLE001 (it is raised again below)
                 stopped = error
-        interrupted = stop is not None and stop.is_set()
-        for outcome in await work.settled(look=stopped is None and not interrupted):
+        for outcome in await work.settled(look=stopped is None and not limiter.over):
             yield outcome
-        if stopped is not None and not (interrupted and isinstance(stopped, NotSentError)):
+        if stopped := stopped or limiter.verdict:
             raise stopped
     finally:
         if stopping is not None:
