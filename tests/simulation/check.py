@@ -8,7 +8,7 @@ I4   duplicate: none of ours unless `.ours`; and then somebody's record holds th
 I5   unknown: only when an attempt is unknown, and one that may have left
 I6   every call ends in one outcome, or as cancelled; in time, if it has a deadline
 I7   the hook hears of every attempt, and of each that reached the server that it was sent
-I8   no more attempts than the policy allows; none after an answer that decides; and none of a
+I8   no more attempts than the policy allows, but for an import's probes; none after an answer that decides; and none of a
      row without a key after a lost answer
 I9   nothing of ours arrives at another origin (seen by `server._Trap`)
 I10  nothing is left: no task, no connection, no complaint
@@ -112,7 +112,8 @@ def _unknown(result: Result) -> Iterator[tuple[str, str]]:
 
 def _ends(run: Run, row: Row) -> Iterator[tuple[str, str]]:
     """Hold a call to one end, and to its time."""
-    cut_off = run.plan.behaviour == "many" and (run.plan.stop_after or run.plan.cancels > 1)
+    many = run.plan.behaviour == "many"
+    cut_off = many and (run.plan.stop_after or run.plan.cancels > 1)
     if row.began is None or (cut_off and not row.results):
         return
     if len(row.results) != 1 or row.ended is None:
@@ -120,7 +121,7 @@ def _ends(run: Run, row: Row) -> Iterator[tuple[str, str]]:
         return
     took, cancelled = row.ended - row.began, row.results[0].status == "cancelled"
     bounds = [each for each in (run.plan.deadline, row.patience) if each is not None]
-    if bounds and took > min(bounds) + _NOW:
+    if bounds and took > min(bounds) + _NOW and not many:  # whose rows wait for a slot first
         yield "I6 in time", f"took {took} of {bounds}"
     if row.cancelled_at is not None and row.ended > row.cancelled_at + _NOW:
         yield "I6 cancelled", f"ended {row.ended - row.cancelled_at} s after it was cancelled"
@@ -142,7 +143,7 @@ def _heard(row: Row) -> Iterator[tuple[str, str]]:
 
 def _sends(run: Run, row: Row) -> Iterator[tuple[str, str]]:
     most = run.plan.retry.max_attempts + any(event.status == 401 for event in row.finished)
-    if max(len(row.seen), len(row.finished)) > most:
+    if max(len(row.seen), len(row.finished)) > most and not run.paused:
         yield "I8 most", f"{len(row.finished)} attempts, {len(row.seen)} seen, at most {most}"
     for event in row.finished[:-1]:
         if event.status is not None and event.status not in _AGAIN:

@@ -24,8 +24,8 @@ class Endless(RuntimeError):  # noqa: N818 (as above)
 class _Clock:
     """Stands where the loop's selector would: waiting for a timer moves the clock to it."""
 
-    def __init__(self) -> None:
-        self.now = 0.0
+    def __init__(self, now: float) -> None:
+        self.now = now
 
     def select(self, timeout: float | None) -> list[Any]:
         """Let the time until the next timer pass."""
@@ -52,17 +52,22 @@ class _Task(asyncio.Task):
 class SimLoop(asyncio.BaseEventLoop):
     """Runs callbacks in an order drawn from `seed`, on a clock that only timers move.
 
-    No thread and no socket can be used. `at_step` is called with the number of each step. Raises
+    The clock begins at `now`. No thread and no socket can be used. `at_step` is called with the number of each step. Raises
     `Deadlock` when nothing more can happen, and `Endless` after `most_seconds` of virtual time or
     `most_steps`.
     """
 
     def __init__(
-        self, seed: object = 0, *, most_seconds: float = 20_000.0, most_steps: int = 300_000
+        self,
+        seed: object = 0,
+        *,
+        now: float = 0.0,
+        most_seconds: float = 20_000.0,
+        most_steps: int = 300_000,
     ) -> None:
         super().__init__()
         _Task._made = 0
-        self._selector = _Clock()
+        self._selector = _Clock(now)
         self._clock_resolution = 1e-9
         self._draw = random.Random(f"{seed}:loop").random
         self._shuffle = random.Random(f"{seed}:order").shuffle

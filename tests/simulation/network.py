@@ -56,23 +56,23 @@ class Weather:
 class _Pipe:
     """One direction of a connection: what is put in comes out later, in order."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self, world: World) -> None:
+        self._world = world
         self._last = 0.0
         self._queue: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
 
     def put(self, delay: float, deliver: Callable[..., None], *args: Any) -> None:
         """Have `deliver` called after `delay` seconds, and never before what was put earlier."""
-        self._at(max(self._last, self._loop.time() + delay), deliver, *args)
+        self._at(max(self._last, self._world.loop.time() + delay), deliver, *args)
 
     def then(self, delay: float, deliver: Callable[..., None], *args: Any) -> None:
         """Have `deliver` called `delay` seconds after what was put last has come out."""
-        self._at(max(self._last, self._loop.time()) + delay, deliver, *args)
+        self._at(max(self._last, self._world.loop.time()) + delay, deliver, *args)
 
     def _at(self, when: float, deliver: Callable[..., None], *args: Any) -> None:
         self._last = when
         self._queue.append((deliver, args))
-        self._loop.call_at(when, self._next)
+        self._world.at(when, self._next)
 
     def _next(self) -> None:
         deliver, args = self._queue.popleft()
@@ -85,13 +85,14 @@ class Wire(asyncio.Transport):
     def __init__(self, net: "Network", protocol: ResponseHandler, number: int) -> None:
         super().__init__()
         self.number = number
+        self.life = net.world.life
         self.peer: Peer
         self.open = True
         """Whether the client has neither closed it nor been told that it is."""
         self._net = net
         self._protocol = protocol
-        self._up = _Pipe(net.world.loop)
-        self._down = _Pipe(net.world.loop)
+        self._up = _Pipe(net.world)
+        self._down = _Pipe(net.world)
 
     # -- the client's end: what asyncio calls a transport --------------------------------------
 
@@ -182,6 +183,8 @@ class Network:
 
     async def connect(self, key: Any, factory: Callable[[], ResponseHandler]) -> ResponseHandler:
         """Open a connection, or fail as aiohttp's own connector does."""
+        if asyncio.get_running_loop() is not self.world.loop:
+            raise ClientConnectorError(key, OSError(errno.ENETDOWN, "this process has crashed"))
         fate = self._fate()
         row = ROW.get()
         if row is not None:
@@ -191,6 +194,15 @@ class Network:
             await self._suffer(fate, key)
         await asyncio.sleep(self.latency())
         return self._open(key, factory)
+
+    def cut(self) -> None:
+        """Tear down every connection: the client's process has crashed."""
+        for wire in sorted(self.wires, key=lambda wire: wire.number):
+            wire.abort()
+
+    def clear_up(self) -> None:
+        """Have every connect succeed from now on."""
+        self._weather = Weather()
 
     def _open(self, key: Any, factory: Callable[[], ResponseHandler]) -> ResponseHandler:
         self.opened += 1

@@ -12,7 +12,14 @@ import aiohttp
 import attrs
 
 from routera_async import NewTicket, RetryPolicy, RouteraClient, RouteraError
-from routera_async.events import AttemptFinished, AttemptStarted, Event
+from routera_async.bulk.many import Bulk
+from routera_async.events import (
+    AttemptFinished,
+    AttemptStarted,
+    Event,
+    ImportPaused,
+    RetryScheduled,
+)
 from routera_async.retries import RetryBudget
 
 from .faults import FAULTS, OF_THE_ACCOUNT
@@ -144,6 +151,8 @@ class Run:
         )
         self.fetched = 0
         self.failed_fetches = 0
+        self.paused = False
+        """Whether `create_many` has waited for the server: then there were probes, not counted."""
         self._fetching = False
         self._held: str | None = None
         self._rng = self.world.stream("callers")
@@ -222,7 +231,10 @@ class Run:
         self._fetching = True
 
     def _hear(self, event: Event) -> None:
+        self.paused |= isinstance(event, ImportPaused)
         row = ROW.get()
+        if not isinstance(event, AttemptStarted | AttemptFinished | RetryScheduled):
+            return
         assert row is not None
         if isinstance(event, AttemptStarted):
             row.started.append(event)
@@ -373,7 +385,9 @@ class Run:
         rows = self.world.rows
         source = self._slowly(rows) if self._rng.random() < 0.5 else rows
         width = self._rng.randint(1, self.plan.max_connections)
-        outcomes = self._client.tickets.create_many(source, concurrency=width, parse=self._parse)
+        outcomes = self._client.tickets.create_many(
+            source, concurrency=width, parse=self._parse, bulk=Bulk(reconcile=False)
+        )
         async with contextlib.aclosing(outcomes):
             with contextlib.suppress(RouteraError):
                 async for outcome in outcomes:

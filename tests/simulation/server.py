@@ -83,21 +83,24 @@ class Exchange:
         self.rng = server.rng
         self.patience = server.patience
         self.seen = seen
+        self.life = peer.wire.life
         self._peer = peer
 
     def later(self, seconds: float, do: Callable[..., None], *args: Any) -> None:
         """Do something after a while, whether the client still waits or not."""
-        loop = self.server.world.loop
-        self.server.horizon = max(self.server.horizon, loop.time() + seconds)
-        loop.call_later(seconds, do, *args)
+        when = self.server.world.loop.time() + seconds
+        self.server.horizon = max(self.server.horizon, when)
+        self.server.world.at(when, do, *args)
 
     def commit(self) -> Answer:
         """Do what is asked for, and return what the API answers to it."""
-        return self.server.ask(self.request)
+        answer = self.server.ask(self.request)
+        self.server.did(self, answer)
+        return answer
 
     def reply(self, status: int, body: bytes = b"{}", *headers: str) -> None:
         """Answer in full; the connection stays open."""
-        self.whole(written(status, body, *headers), status)
+        self.whole(written(status, body, *headers, *self.server.always()), status)
 
     def whole(self, data: bytes, status: int) -> None:
         """Send these bytes, which are all of an answer, or its rest."""
@@ -167,7 +170,8 @@ class ServerPeer:
         fate = self._server.idle_fate()
         if fate is not None:
             seconds, word = fate
-            self._server.world.loop.call_later(seconds, self._hang_up, word)
+            world = self._server.world
+            world.at(world.loop.time() + seconds, self._hang_up, word)
 
     def _hang_up(self, word: bytes) -> None:
         """Close an idle connection, perhaps with a word that nobody asked for."""
@@ -237,6 +241,13 @@ class Server:
         headers = {"authorization": f"Bearer {self.mint()}"}
         body = json.dumps({"fields": fields}).encode()
         assert self.ask(Request("POST", "/tickets", headers, body)).status == 201
+
+    def did(self, exchange: Exchange, answer: Answer) -> None:
+        """Take note of what was done."""
+
+    def always(self) -> tuple[str, ...]:
+        """Return the headers of every whole answer."""
+        return ()
 
     def idle_fate(self) -> tuple[float, bytes] | None:
         """Draw whether an idle connection is closed, after how long, and with which last word."""

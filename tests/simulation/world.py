@@ -1,7 +1,9 @@
 """What one run shares: its random streams, its rows, what was seen of them, and its trace."""
 
+import asyncio
 import hashlib
 import random
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -87,7 +89,7 @@ ROW: ContextVar[Row | None] = ContextVar("ROW", default=None)
 
 
 class World:
-    """One run."""
+    """One run; `life` numbers the processes that the client lives in, where it may crash."""
 
     def __init__(self, seed: int, loop: SimLoop) -> None:
         self.seed = seed
@@ -96,6 +98,28 @@ class World:
         self.trace: list[str] = []
         self.faults: dict[str, int] = {}
         self.violations: list[Violation] = []
+        self.life = 0
+        self._due: dict[int, tuple[asyncio.TimerHandle, Callable[..., None], tuple[Any, ...]]] = {}
+        self._events = 0
+
+    def at(self, when: float, do: Callable[..., None], *args: Any) -> None:
+        """Have something happen outside of the client, whatever becomes of the client."""
+        self._events += 1
+        handle = self.loop.call_at(when, self._happen, self._events)
+        self._due[self._events] = (handle, do, args)
+
+    def _happen(self, number: int) -> None:
+        _, do, args = self._due.pop(number)
+        do(*args)
+
+    def move(self, loop: SimLoop) -> None:
+        """Go on in the loop of the client's next process: what was due outside still happens."""
+        self.life += 1
+        self.loop = loop
+        for number, (handle, do, args) in self._due.items():
+            handle.cancel()
+            moved = loop.call_at(handle.when(), self._happen, number)
+            self._due[number] = (moved, do, args)
 
     def stream(self, name: str) -> random.Random:
         """Return a random stream of its own, so that a draw more here moves nothing there."""
