@@ -2,22 +2,23 @@
 
 known     the journal, of earlier runs          ->  the row need not be sent
 opens     does an earlier row have its key?     ->  the row must not be sent
-          journal.intend, committed             ->  the row may be sent
+intends   journal.intend, committed             ->  the row may be sent
 closes    journal.settle                        ->  whoever waits for its key goes on
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from contextlib import suppress
+from typing import Any, Literal, Protocol, cast
 
 import attrs
-import orjson
 
-from routera_async.errors import OutcomeName
+from routera_async.errors import JournalError, OutcomeName
 
 from .engine import Outcome
-from .journal import Entry, Journal
+from .journal import Entry, Journal, Status
 from .keys import Keys
 
 OnRepeat = Literal["first", "reject"]
@@ -26,8 +27,12 @@ OnRepeat = Literal["first", "reject"]
 _DECIDED = frozenset({"created", "duplicate", "rejected"})
 """What an earlier run has found out for good; the rest is sent again."""
 
-_MOST_IN_DOUBT = 10_000
+MOST_IN_DOUBT = 10_000
 """Rows that are reconciled at the end of an import; more stay unknown, in the journal."""
+
+
+_OF = "\0"
+"""Between the name and the value of a key that is no external_id."""
 
 
 class Sendable(Protocol):
@@ -36,6 +41,10 @@ class Sendable(Protocol):
     @property
     def body(self) -> bytes:
         """What is sent."""
+
+    @property
+    def external_id(self) -> str | None:
+        """The external_id in it."""
 
     @property
     def key(self) -> str | None:
@@ -78,7 +87,9 @@ class ImportBooks:
     `on_repeat` is what becomes of a row whose key an earlier row has; `derive` gives a row without
     a key of its own one that is made of the import's id and the row's number, if there is a
     journal. `clock` gives seconds since the epoch. `undecided` are the rows to reconcile, and
-    `repeats` those that repeat one of them.
+    `repeats` those that repeat one of them: `MOST_IN_DOUBT` of each, what is more stays unknown.
+    `nameless` are the bodies of as many rows without a key that are created, and whose ids were
+    lost: a record in the list may be theirs. `forgot_nameless` says that there are more.
     """
 
     def __init__(
@@ -91,19 +102,22 @@ class ImportBooks:
     ) -> None:
         self.undecided: dict[int, Undecided] = {}
         self.repeats: dict[int, Repeated] = {}
+        self.nameless: dict[int, str] = {}
+        self.forgot_nameless = False
         self._journal = journal
         self._on_repeat = on_repeat
         self._derive = derive and journal is not None
         self._clock = clock
-        self._keys = Keys() if journal is not None else None
-        self._under_way: dict[str, asyncio.Future[OutcomeName]] = {}
+        self._keys = Keys()
+        self._claims: dict[int, str] = {}  # the keys of the rows under way
+        self._under_way: dict[str, asyncio.Event] = {}
         self._in_doubt: dict[int, Entry] = {}
         self._began: dict[int, float] = {}
 
     def key(self, row: int) -> str | None:
         """Return the key of a row that has none of its own, which nobody else can have."""
         assert self._journal is not None or not self._derive
-        return f"{self._journal.import_id}:{row}" if self._journal and self._derive else None
+        return derived_key(self._journal, row) if self._journal and self._derive else None
 
     def is_doubtful(self, row: int) -> bool:
         """Say whether an earlier run may have created a row that is under way now."""
@@ -112,90 +126,129 @@ class ImportBooks:
     async def known(self, row: int, given: Any) -> Outcome[Any] | None:
         """Return what an earlier run has found out of a row, or None when it is to be sent."""
         entry = None if self._journal is None else await self._journal.known(row)
-        if entry is None or entry.status == "not_sent":
+        if entry is None:
             return None
-        if entry.status not in _DECIDED:
+        if entry.status in _DECIDED:
+            if entry.key is not None and entry.status != "rejected":
+                self._keys.claim(entry.key, row, cast("OutcomeName", entry.status))
+            outcome = _resumed(entry, given)
+            if entry.body is not None and _is_nameless(outcome):
+                self._note_nameless(row, entry.body)
+            return outcome
+        if entry.sent is not None:  # else it only repeats a row that was in doubt, or was not sent
             self._in_doubt[row] = entry
-            return None
-        outcome = _resumed(entry, given)
-        if self._keys and entry.key is not None and entry.status != "rejected":
-            self._keys.claim(entry.key, row, outcome.status)
-        return outcome
-
-    async def opens(self, row: int, new: Sendable, given: Any) -> Outcome[Any] | None:
-        """Write down that a row is about to be sent; return its outcome when it must not be."""
-        now = self._clock()
-        self._began[row] = now
-        entry = self._in_doubt.get(row)
-        if entry is not None and entry.sent is not None:
-            self._began[row] = entry.sent
-        if self._journal is None:
-            return None
-        if new.own is not None and (first := await self._repeats(new.own, row)) is not None:
-            outcome = _of_repeat(*first, new=new, row=row, given=given, on_repeat=self._on_repeat)
-            if outcome.status == "unknown" and len(self.repeats) < _MOST_IN_DOUBT:
-                self.repeats[row] = Repeated(outcome, first[0])
-            self.closes(None, outcome)
-            return outcome
-        if new.key is None and entry is not None:
-            reason = "its answer was lost in an earlier run, and without a key it is not sent again"
-            outcome = Outcome(status="unknown", row=row, reason=reason, given=given)
-            self.closes(new, outcome)
-            return outcome
-        if new.own is not None:
-            self._under_way[new.own] = asyncio.get_running_loop().create_future()
-        try:
-            await self._journal.intend(row, new.own)
-        except BaseException:
-            self._release(new.own, "not_sent")
-            raise
         return None
 
-    def closes(self, new: Sendable | None, outcome: Outcome[Any]) -> None:
-        """Write down what became of a row, and tell who waits for its key."""
+    async def opens(self, row: int, new: Sendable, given: Any) -> Outcome[Any] | None:
+        """Return the outcome of a row that must not be sent; wait while an earlier one has its key.
+
+        A row that an earlier run may have created waits for none: what is there may be its own.
+        """
+        in_doubt = row in self._in_doubt
+        if in_doubt and new.key is None:
+            reason = "its answer was lost in an earlier run, and without a key it is not sent again"
+            return self.closes(new, Outcome(status="unknown", row=row, reason=reason, given=given))
+        key = _claimed(new)
+        if key is None or (first := await self._claim(row, key, wait=not in_doubt)) is None:
+            return None
+        outcome = _of_repeat(*first, new=new, row=row, given=given, on_repeat=self._on_repeat)
+        if outcome.status == "unknown" and len(self.repeats) < MOST_IN_DOUBT:
+            self.repeats[row] = Repeated(outcome, first[0])
+        return self.closes(None, outcome)
+
+    async def intends(self, row: int, new: Sendable) -> None:
+        """Write down that a row is about to be sent; raises `JournalError` when that fails."""
+        self._began[row] = self._clock()
+        if self._journal is not None:
+            await self._journal.intend(row, _claimed(new))
+
+    def closes(self, new: Sendable | None, outcome: Outcome[Any]) -> Outcome[Any]:
+        """Write down what became of a row, and tell who waits for its key.
+
+        A row that an earlier run may have created is unknown, until it is known to be there.
+        """
         row = outcome.row
         began, in_doubt = self._began.pop(row, None), self._in_doubt.pop(row, None)
+        if in_doubt is not None:
+            began = in_doubt.sent
+            if outcome.status in {"rejected", "not_sent"}:
+                outcome = attrs.evolve(outcome, status="unknown")
         body = None
         if new is not None and outcome.status == "unknown":
             body = new.body.decode()
-            if began is not None and len(self.undecided) < _MOST_IN_DOUBT:
+            if began is not None and len(self.undecided) < MOST_IN_DOUBT:
                 self.undecided[row] = Undecided(outcome, new, began, self._clock())
-        if self._journal is not None:
-            status = "held" if outcome.held else outcome.status
-            if status == "not_sent" and in_doubt is not None:
-                status = "unknown"
-            self._journal.settle(row, status, id=outcome.id, reason=outcome.reason, body=body)
-        if new is not None:
-            self._release(new.own, outcome.status)
+        elif new is not None and new.key is None and _is_nameless(outcome):
+            body = new.body.decode()
+            self._note_nameless(row, body)
+        self._settle(outcome, body)
+        self._release(row, outcome.status)
+        return outcome
+
+    def drops(self, row: int) -> None:
+        """Hear that nothing will be known of a row that was opened."""
+        self._release(row, "unknown")
 
     def close(self) -> None:
         """Let go of the keys."""
-        if self._keys is not None:
-            self._keys.close()
+        self._keys.close()
 
-    async def _repeats(self, key: str, row: int) -> tuple[int, OutcomeName] | None:
+    def _note_nameless(self, row: int, body: str) -> None:
+        if len(self.nameless) < MOST_IN_DOUBT:
+            self.nameless[row] = body
+        else:
+            self.forgot_nameless = True
+
+    def _settle(self, outcome: Outcome[Any], body: str | None) -> None:
+        if self._journal is None:
+            return
+        status: Status = "held" if outcome.held else outcome.status
+        with suppress(JournalError):  # it is closed: what it does not hold is unknown to it
+            self._journal.settle(
+                outcome.row, status, id=outcome.id, reason=outcome.reason, body=body
+            )
+
+    async def _claim(self, row: int, key: str, *, wait: bool) -> tuple[int, OutcomeName] | None:
         """Return the earlier row that has this key, and what became of it; None: go on."""
-        assert self._keys is not None
         while True:
             first, status = self._keys.claim(key, row)
             if first == row:
+                self._claims[row] = key
+                self._under_way[key] = asyncio.Event()
+                return None
+            if not wait:
                 return None
             if status is not None:
                 return first, status
-            await asyncio.shield(self._under_way[key])
+            if (waiting := self._under_way.get(key)) is None:
+                raise JournalError("the keys of the input could not be kept")
+            await waiting.wait()
 
-    def _release(self, key: str | None, status: OutcomeName) -> None:
-        if key is None or self._keys is None:
-            return
-        self._keys.settle(key, status)
-        if (waited := self._under_way.pop(key, None)) is not None:
-            waited.set_result(status)
+    def _release(self, row: int, status: OutcomeName) -> None:
+        """Let the next row have the key of one under way, or know what became of that."""
+        key = self._claims.pop(row, None)
+        if key is not None:
+            with suppress(JournalError):  # whoever waits for the key will meet it too
+                self._keys.settle(key, status)
+            self._under_way.pop(key).set()
+
+
+def derived_key(journal: Journal, row: int) -> str:
+    """Return the key of a row that has none of its own, which nobody else can have."""
+    return f"{journal.import_id}:{row}"
 
 
 def fields_of(body: str | bytes) -> dict[str, Any]:
     """Return the fields of a create's body."""
-    fields: dict[str, Any] = orjson.loads(body)["fields"]
+    fields: dict[str, Any] = json.loads(body)["fields"]  # exact, however long a number is
     return fields
+
+
+def _claimed(new: Sendable) -> str | None:
+    """Return the input's own key of a row, told from the values of other fields."""
+    if new.own is None or new.key_name == "external_id":
+        return new.own
+    return f"{new.key_name}{_OF}{new.own}"
 
 
 def _of_repeat(
@@ -206,14 +259,18 @@ def _of_repeat(
     if on_repeat == "reject":
         told = "rejected"
     reason = f"it repeats the {new.key_name} of row {first + 1:,}"
-    return Outcome(status=told, row=row, external_id=new.own, reason=reason, given=given)
+    return Outcome(status=told, row=row, external_id=new.external_id, reason=reason, given=given)
+
+
+def _is_nameless(outcome: Outcome[Any]) -> bool:
+    return outcome.status == "created" and outcome.id is None
 
 
 def _resumed(entry: Entry, given: Any) -> Outcome[Any]:
     return Outcome(
         status="unknown" if entry.status == "held" else entry.status,
         row=entry.row,
-        external_id=entry.key,
+        external_id=None if entry.key is None or _OF in entry.key else entry.key,
         id=entry.id,
         reason=entry.reason,
         resumed=True,

@@ -79,10 +79,19 @@ class Books(Protocol):
         """Return what an earlier run has found out of a row, or None when it is to be sent."""
 
     async def opens(self, row: int, new: Any, given: Any) -> Outcome[Any] | None:
-        """Write down that a row is about to be sent; return its outcome when it must not be."""
+        """Return the outcome of a row that must not be sent, or None; it may wait for others."""
 
-    def closes(self, new: Any, outcome: Outcome[Any]) -> None:
-        """Write down what became of a row; `new` is None for one that could not be prepared."""
+    async def intends(self, row: int, new: Any) -> None:
+        """Write down that a row is about to be sent; raises a `RouteraError` when it must not."""
+
+    def closes(self, new: Any, outcome: Outcome[Any]) -> Outcome[Any]:
+        """Write down what became of a row; return that in the light of earlier runs.
+
+        `new` is None for a row that could not be prepared. Raises nothing.
+        """
+
+    def drops(self, row: int) -> None:
+        """Hear that nothing will be known of a row that was opened."""
 
 
 class Slots(Protocol):
@@ -188,11 +197,20 @@ class _Work(Generic[X, T]):
                     return None
                 self._read += 1
                 number = self._read - 1
-                known = await self._books.known(number, row) if self._books else None
+                known = await self._known(number, row)
                 if known is None:
                     return number, row
                 await self.done.put(known)
         return None
+
+    async def _known(self, number: int, row: X) -> Outcome[T] | None:
+        """Return what an earlier run has found out of a row; unknown when that cannot be read."""
+        try:
+            return None if self._books is None else await self._books.known(number, row)
+        except RouteraError as error:
+            self.stopped = self.stopped or error
+            reason = str(error)
+            return Outcome(status="unknown", row=number, error=error, reason=reason, given=row)
 
     async def _outcome(self, number: int, row: X) -> Outcome[T]:
         new = key = None
@@ -200,9 +218,11 @@ class _Work(Generic[X, T]):
             parsed = self._parse(row)
             key = _external_id(parsed)
             new = self._prepare(parsed, number)
+            if self._books and (decided := await self._books.opens(number, new, row)):
+                return decided
             async with self._slots.slot():
-                if self._books and (decided := await self._books.opens(number, new, row)):
-                    return decided
+                if self._books:
+                    await self._books.intends(number, new)
                 record, attempts = await self._write(new)
         except RouteraError as error:
             if isinstance(error, _STOPS):
@@ -217,6 +237,10 @@ class _Work(Generic[X, T]):
                 attempts=error.attempts,
                 given=row,
             )
+        except BaseException:
+            if self._books:
+                self._books.drops(number)
+            raise
         else:
             outcome = Outcome(
                 status="created",
@@ -227,9 +251,7 @@ class _Work(Generic[X, T]):
                 attempts=attempts,
                 given=row,
             )
-        if self._books:
-            self._books.closes(new, outcome)
-        return outcome
+        return self._books.closes(new, outcome) if self._books else outcome
 
 
 def _is_cancelled() -> bool:

@@ -6,20 +6,20 @@
               key is, and else as for a held row.
     unkeyed   a create without a key. It is there when the list holds exactly as many records with
               these fields, created in that time and claimed by no other row, as there are such
-              rows.
+              rows; it is not when the list holds none, nor any that may be one changed.
 
 Absence proves something only when no request can still be running: so all but held rows wait out a
 quarantine first, and what is absent is looked for a second time. What stays undecided is told with
 its candidates, never guessed. Times are the server's, by its `Date` header.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 import attrs
-import orjson
 
 from routera_async.errors import OutcomeName
 
@@ -31,6 +31,9 @@ _ABSENT = "its answer was lost, and the list does not hold it"
 _MOST = 20
 """Candidates that are told of one row."""
 
+_MOST_LIKE = 50_000
+"""Records that are kept as candidates; with more, no unkeyed row is decided."""
+
 Flat = Mapping[str, Any]
 """A record as a list shows it, but for `created_at`, which is an aware datetime."""
 
@@ -41,6 +44,7 @@ class Doubt:
 
     `key_name` is the field that the server keeps unique, None without one; `ours` says that nobody
     else can have its value. `naming` are the fields without which nothing can be the same record.
+    A row that is `sure` is there, and only its id was lost: it is not told, but counted.
     """
 
     row: int
@@ -50,17 +54,19 @@ class Doubt:
     key_name: str | None = None
     ours: bool = False
     held: bool = False
+    sure: bool = False
     naming: frozenset[str] = frozenset()
 
     @property
-    def key(self) -> tuple[str, Any]:
+    def key(self) -> tuple[str, str]:
         """The field that the server keeps unique, and its value."""
         assert self.key_name is not None
-        return self.key_name, self.fields[self.key_name]
+        return self.key_name, str(self.fields[self.key_name])
 
-    def is_near(self, flat: Flat) -> bool:
-        """Say whether a record may be what we sent, as the server keeps it."""
-        return all(_same(flat.get(name), self.fields.get(name)) for name in self.naming)
+    @property
+    def name(self) -> tuple[Any, ...]:
+        """What a record must share to be the same one, perhaps changed."""
+        return _name(self.fields, self.naming)
 
 
 @attrs.frozen(kw_only=True)
@@ -90,71 +96,101 @@ async def reconcile(
     """
     doubts = sorted(doubts, key=lambda doubt: doubt.row)
     keyed = [doubt for doubt in doubts if doubt.key_name is not None]
-    unkeyed = [doubt for doubt in doubts if doubt.key_name is None]
+    groups = [_Group(body, rows) for body, rows in _by_body(doubts).items()]
     if not all(doubt.held for doubt in doubts):
         await wait()
-    names = frozenset(name for doubt in doubts for name in doubt.fields)
-    found = await _look(keyed, unkeyed, records(names), quarantine)
-    if found.misses(keyed, unkeyed):
-        found.add(await _look(keyed, unkeyed, records(names), quarantine))
+    names = frozenset(name for doubt in doubts for name in (*doubt.fields, *doubt.naming))
+    found = _Found(keyed, groups, quarantine)
+    await found.look(records(names))
+    if found.misses():
+        await found.look(records(names))
     taken = await claimed(found.ids())
-    return [*_of_keyed(keyed, found, began, taken), *_of_unkeyed(unkeyed, found, taken)]
+    return [*_of_keyed(keyed, found, began, taken), *_of_unkeyed(groups, found, taken)]
+
+
+class _Group:
+    """Unkeyed rows that nothing tells apart."""
+
+    def __init__(self, body: str, rows: list[Doubt]) -> None:
+        self.body = body
+        self.rows = rows
+        self.fields = rows[0].fields
+        self.since = min(doubt.first_sent for doubt in rows) - SLACK
+        self.until = max(doubt.last_sent for doubt in rows) + SLACK
+        self.sure = sum(doubt.sure for doubt in rows)
 
 
 class _Found:
     """The records of the list that may be one of ours; few, however long the list."""
 
-    def __init__(self) -> None:
-        self.by_key: dict[tuple[str, Any], Flat] = {}
-        self.same: dict[bytes, dict[str, Flat]] = defaultdict(dict)
-        self.near: dict[bytes, dict[str, Flat]] = defaultdict(dict)
+    def __init__(self, keyed: list[Doubt], groups: list[_Group], quarantine: timedelta) -> None:
+        self.by_key: dict[tuple[str, str], Flat] = {}
+        self.nearly: dict[tuple[str, str], set[str]] = defaultdict(set)  # but for their case
+        self.same: dict[str, set[str]] = defaultdict(set)
+        self.near: dict[str, set[str]] = defaultdict(set)
+        self.too_many = False
+        self._groups = groups
+        self._quarantine = quarantine
+        self._keys = {doubt.key for doubt in keyed}
+        self._names = {name for name, _ in self._keys}
+        self._folded = {_folded(*key) for key in self._keys}
+        self._namings = {group.rows[0].naming for group in groups}
+        self._by_name: dict[tuple[Any, ...], list[_Group]] = defaultdict(list)
+        for group in groups:
+            self._by_name[group.rows[0].name].append(group)
+        self._kept = 0
 
-    def add(self, other: "_Found") -> None:
-        """Take in what a second look has found."""
-        self.by_key |= other.by_key
-        for mine, theirs in ((self.same, other.same), (self.near, other.near)):
-            for key, records in theirs.items():
-                mine[key] |= records
+    async def look(self, records: AsyncIterable[Flat]) -> None:
+        """Read the list, and keep what may be one of ours."""
+        async for flat in records:
+            for name in self._names:
+                self._see_key(name, flat)
+            for naming in self._namings:
+                for group in self._by_name.get(_name(flat, naming), ()):
+                    self._see(group, flat)
 
     def ids(self) -> set[str]:
         """Return the ids of what may belong to a row."""
-        near = {id_ for group in (self.same, self.near) for each in group.values() for id_ in each}
-        return near | {flat["id"] for flat in self.by_key.values()}
+        like = {id_ for group in (self.same, self.near) for each in group.values() for id_ in each}
+        return like | {flat["id"] for flat in self.by_key.values()}
 
-    def misses(self, keyed: list[Doubt], unkeyed: list[Doubt]) -> bool:
+    def misses(self) -> bool:
         """Say whether a row was not found."""
-        return any(doubt.key not in self.by_key for doubt in keyed) or any(
-            not self.same.get(_body(doubt.fields)) for doubt in unkeyed
+        return not self._keys <= self.by_key.keys() or any(
+            len(self.same[group.body]) < len(group.rows) for group in self._groups
         )
 
+    def _see_key(self, name: str, flat: Flat) -> None:
+        value = flat.get(name)
+        key = (name, str(value))
+        if value is None:
+            return
+        if key in self._keys:
+            self.by_key[key] = flat
+        elif (folded := _folded(*key)) in self._folded:
+            self.nearly[folded].add(flat["id"])
 
-async def _look(
-    keyed: list[Doubt], unkeyed: list[Doubt], records: AsyncIterable[Flat], quarantine: timedelta
-) -> _Found:
-    found, keys = _Found(), {doubt.key for doubt in keyed}
-    names = {name for name, _ in keys}
-    groups = _groups(unkeyed)
-    async for flat in records:
-        for name in names:
-            if (name, flat.get(name)) in keys:
-                found.by_key[name, flat[name]] = flat
-        for body, group in groups.items():
-            since = min(doubt.first_sent for doubt in group) - SLACK
-            until = max(doubt.last_sent for doubt in group) + quarantine + SLACK
-            if not since <= flat["created_at"] <= until or flat.get("external_id"):
-                continue
-            if _holds(flat, group[0].fields):
-                found.same[body][flat["id"]] = flat
-            elif group[0].is_near(flat):
-                found.near[body][flat["id"]] = flat
-    return found
+    def _see(self, group: _Group, flat: Flat) -> None:
+        created_at = flat["created_at"]
+        if flat.get("external_id") or created_at < group.since:
+            return
+        if created_at > group.until + self._quarantine:
+            return
+        kind = self.same if _holds(flat, group.fields) else self.near
+        ids = kind[group.body]
+        if self._kept < _MOST_LIKE or flat["id"] in ids:
+            self._kept += flat["id"] not in ids
+            ids.add(flat["id"])
+        else:
+            self.too_many = True
 
 
-def _groups(unkeyed: list[Doubt]) -> dict[bytes, list[Doubt]]:
-    """Put the rows together that nothing tells apart."""
-    groups: dict[bytes, list[Doubt]] = defaultdict(list)
-    for doubt in unkeyed:
-        groups[_body(doubt.fields)].append(doubt)
+def _by_body(doubts: Iterable[Doubt]) -> dict[str, list[Doubt]]:
+    """Put the unkeyed rows together that nothing tells apart."""
+    groups: dict[str, list[Doubt]] = defaultdict(list)
+    for doubt in doubts:
+        if doubt.key_name is None:
+            groups[_body(doubt.fields)].append(doubt)
     return groups
 
 
@@ -164,15 +200,20 @@ def _of_keyed(
     taken = set(taken)
     for doubt in doubts:
         flat = found.by_key.get(doubt.key)
-        verdict = _of_absent(doubt) if flat is None else _of_present(doubt, flat, began, taken)
-        if flat is not None:
-            taken.add(flat["id"])  # of rows with one key the first has it, the others repeat it
-        yield verdict
+        if flat is None:
+            yield _of_absent(doubt, sorted(found.nearly[_folded(*doubt.key)]))
+            continue
+        yield _of_present(doubt, flat, began, taken)
+        taken.add(flat["id"])  # of rows with one key the first has it, the others repeat it
 
 
-def _of_absent(doubt: Doubt) -> Verdict:
+def _of_absent(doubt: Doubt, nearly: list[str]) -> Verdict:
+    if nearly:
+        candidates = tuple(nearly[:_MOST])
+        reason = f"perhaps its {doubt.key_name} is kept otherwise: {', '.join(candidates)}"
+        return Verdict(row=doubt.row, status="unknown", reason=reason, candidates=candidates)
     if doubt.held:
-        reason = f"another record had its {doubt.key_name}, and has it no more"
+        reason = f"a record had its {doubt.key_name} or another value of it, and has it no more"
         return Verdict(row=doubt.row, status="unknown", reason=reason)
     return Verdict(row=doubt.row, status="not_sent", reason=_ABSENT)
 
@@ -185,28 +226,49 @@ def _of_present(doubt: Doubt, flat: Flat, began: datetime, taken: set[str]) -> V
     return Verdict(row=doubt.row, status="duplicate", id=flat["id"], reason=reason)
 
 
-def _of_unkeyed(doubts: list[Doubt], found: _Found, taken: set[str]) -> Iterable[Verdict]:
-    for body, group in _groups(doubts).items():
-        same = sorted(found.same.get(body, {}).keys() - taken)
-        near = sorted(found.near.get(body, {}).keys() - taken)
-        yield from _of_group(group, same, near)
+def _of_unkeyed(groups: list[_Group], found: _Found, taken: set[str]) -> Iterable[Verdict]:
+    like: dict[str, int] = defaultdict(int)
+    for each in found.same.values():
+        for id_ in each:
+            like[id_] += 1
+    for group in groups:
+        same = sorted(found.same[group.body] - taken)
+        near = sorted(found.near[group.body] - taken)
+        is_shared = any(like[id_] > 1 for id_ in same)  # it may be a row's of another group
+        doubts = [doubt for doubt in group.rows if not doubt.sure]
+        if found.too_many or is_shared:
+            yield from _undecided(doubts, same or near)
+        elif len(same) == len(group.rows):
+            for doubt, id_ in zip(group.rows, same, strict=True):
+                if not doubt.sure:
+                    yield Verdict(row=doubt.row, status="created", id=id_)
+        elif len(same) == group.sure and not near:
+            for doubt in doubts:
+                yield Verdict(row=doubt.row, status="not_sent", reason=_ABSENT)
+        else:
+            yield from _undecided(doubts, same or near)
 
 
-def _of_group(group: list[Doubt], same: list[str], near: list[str]) -> Iterable[Verdict]:
-    """Tell what became of rows that are all the same, by the records that are like them."""
-    if len(same) == len(group):
-        for doubt, id_ in zip(group, same, strict=True):
-            yield Verdict(row=doubt.row, status="created", id=id_)
-    elif not same and not near:
-        for doubt in group:
-            yield Verdict(row=doubt.row, status="not_sent", reason=_ABSENT)
-    else:
-        candidates = tuple((same or near)[:_MOST])
-        what = "are like" if same else "may be"
-        rows = "it" if len(group) == 1 else f"{len(group)} such rows"
-        reason = f"{len(same or near)} records {what} {rows}: {', '.join(candidates)}"
-        for doubt in group:
-            yield Verdict(row=doubt.row, status="unknown", reason=reason, candidates=candidates)
+def _undecided(doubts: list[Doubt], ids: list[str]) -> Iterable[Verdict]:
+    """Tell of rows that are all the same that they cannot be told from these records."""
+    candidates = tuple(ids[:_MOST])
+    rows = "it" if len(doubts) == 1 else f"one of {len(doubts)} such rows"
+    reason = f"{len(ids):,} records may be {rows}: {', '.join(candidates)}"
+    for doubt in doubts:
+        yield Verdict(row=doubt.row, status="unknown", reason=reason, candidates=candidates)
+
+
+def _name(fields: Mapping[str, Any], naming: frozenset[str]) -> tuple[Any, ...]:
+    return tuple(_canonical(fields.get(name)) for name in sorted(naming))
+
+
+def _canonical(value: Any) -> Any:
+    return value if value is None or isinstance(value, str) else _body(value)
+
+
+def _folded(name: str, value: str) -> tuple[str, str]:
+    """Return a key as a server may keep it that heeds neither case nor a slash at the end."""
+    return name, value.strip().rstrip("/").casefold()
 
 
 def _holds(flat: Flat, fields: Mapping[str, Any]) -> bool:
@@ -214,8 +276,20 @@ def _holds(flat: Flat, fields: Mapping[str, Any]) -> bool:
 
 
 def _same(one: Any, other: Any) -> bool:
-    return one == other and isinstance(one, bool) == isinstance(other, bool)
+    if isinstance(one, str) and isinstance(other, str):
+        return one == other or _is_one_time(one, other)
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
-def _body(fields: Mapping[str, Any]) -> bytes:
-    return orjson.dumps(dict(fields), option=orjson.OPT_SORT_KEYS, default=str)
+def _is_one_time(one: str, other: str) -> bool:
+    """Tell whether two texts are one moment, which a server may write otherwise than we did."""
+    if min(len(one), len(other)) <= len("2026-05-01"):
+        return False
+    try:
+        return datetime.fromisoformat(one) == datetime.fromisoformat(other)
+    except ValueError:
+        return False
+
+
+def _body(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
