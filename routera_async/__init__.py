@@ -10,6 +10,7 @@ from .bulk.engine import Outcome
 from .bulk.journal import Binding, Journal
 from .bulk.many import Bulk
 from .bulk.mapping import Mapping
+from .bulk.reconcile import Verdict
 from .bulk.report import Summary
 from .client import RouteraClient
 from .errors import (
@@ -37,9 +38,11 @@ from .events import (
     Event,
     Hook,
     ImportPaused,
+    ImportReconciling,
     ImportResumed,
     LimiterChanged,
     RetryScheduled,
+    RowInDoubt,
 )
 from .importing import ImportProgress, ImportSettings, import_file
 from .models import (
@@ -82,6 +85,7 @@ __all__ = [
     "Hook",
     "ImportPaused",
     "ImportProgress",
+    "ImportReconciling",
     "ImportResumed",
     "ImportSettings",
     "Journal",
@@ -113,6 +117,7 @@ __all__ = [
     "RouteraClient",
     "RouteraError",
     "Routers",
+    "RowInDoubt",
     "ServerError",
     "StaticToken",
     "Summary",
@@ -120,6 +125,7 @@ __all__ = [
     "TokenProvider",
     "UnauthorizedError",
     "ValidationError",
+    "Verdict",
     "__version__",
     "import_file",
 ]

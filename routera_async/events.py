@@ -73,6 +73,24 @@ class ImportResumed:
     paused_for: float
 
 
+@attrs.frozen
+class RowInDoubt:
+    """An import has lost the answer to a row, its `row`-th from 0: it is settled at the end."""
+
+    row: int
+
+
+@attrs.frozen
+class ImportReconciling:
+    """An import looks in the list for `rows` rows in doubt, in `wait` seconds.
+
+    So long a lost request may still be running.
+    """
+
+    rows: int
+    wait: float
+
+
 Event = (
     AttemptStarted
     | AttemptFinished
@@ -80,6 +98,8 @@ Event = (
     | LimiterChanged
     | ImportPaused
     | ImportResumed
+    | RowInDoubt
+    | ImportReconciling
 )
 
 

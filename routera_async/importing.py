@@ -10,8 +10,9 @@ arguments, it goes on where it was: nothing is lost, and nothing is created twic
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, aclosing, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager, closing, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -27,8 +28,8 @@ from .bulk.mapping import Mapping
 from .bulk.readers import Row, Source, open_source
 from .bulk.report import RejectsFile, Summary
 from .client import RouteraClient
-from .errors import ConfigurationError, RouteraError, ValidationError
-from .events import AttemptFinished, Event, Hook, RetryScheduled
+from .errors import ConfigurationError, OutcomeName, RouteraError, ValidationError
+from .events import AttemptFinished, Event, Hook, RetryScheduled, RowInDoubt
 from .models import New, NewCompany, NewContact, NewDeal, NewTicket
 from .resources import Objects
 
@@ -49,8 +50,6 @@ _GRACE = 30.0
 _EVERY = 0.25
 """Seconds between two reports of progress."""
 
-_READ = 2**20
-
 
 @attrs.frozen
 class ImportProgress:
@@ -68,7 +67,7 @@ class ImportSettings:
     `object` is what each row is. `concurrency` is how many creates are under way at the most.
     `limit` is how many rows are read. `max_rejects` stops an import with more rejected rows than
     that, for its mapping is wrong then: a number, or a share such as "5%" once 100 rows are done.
-    `canary` is how many rows are sent before `confirm` is asked whether to go on. `journal` is
+    `canary` is how many rows are done before `confirm` is asked whether to go on. `journal` is
     where the import is written down: beside the file when True, and nowhere when False; `target`
     names where to, for the journal, when the base URL does not.
     """
@@ -99,16 +98,23 @@ async def import_file(
     mapping: Mapping | None = None,
     settings: ImportSettings | None = None,
     on_progress: Callable[[ImportProgress], None] | None = None,
+    confirm: Callable[[ImportProgress], Awaitable[bool]] | None = None,
 ) -> Summary:
-    """Import a file, and return what became of its rows.
+    """Import a file, and return what became of the rows that were read.
 
     Without a `mapping`, columns that are named like fields map themselves. `on_progress` is called
-    at most four times a second, and must be quick. May be cancelled at any moment: begun again, it
-    goes on where it was. Raises `ConfigurationError` for what would make the import senseless,
-    before any of it, and afterwards the `RouteraError` that stopped it.
+    at most four times a second and at the end, and must be quick. `confirm` says after the canary
+    whether to go on; without it the import does. May be cancelled at any moment: begun again, it
+    goes on where it was. Raises `ConfigurationError` for what would make the import senseless, and
+    `JournalError` when it cannot be written down, before anything is sent; afterwards the
+    `RouteraError` that stopped it.
     """
-    work = FileImport.prepared(source, mapping=mapping, settings=settings or ImportSettings())
-    with work.rejects:
+    work = await asyncio.to_thread(
+        partial(FileImport.prepared, source, mapping=mapping, settings=settings or ImportSettings())
+    )
+    if confirm is not None:
+        work.confirm = confirm
+    async with work.opened(client):
         await work.run(client, on_progress=on_progress)
     if work.fault is not None:
         raise work.fault
@@ -118,9 +124,10 @@ async def import_file(
 class FileImport:
     """One import of one file, and what has become of it so far.
 
-    `summary` is the tally; `fault` what stopped it, if anything did; `stopped` whether `stop` did.
-    `on_outcome` hears of each row's outcome, `hooks` of what happens meanwhile, and `confirm`
-    answers, in a thread of its own, whether to go on after the canary.
+    `summary` is the tally; `fault` what stopped it, if anything did; `stopped` whether `stop` did,
+    and `declined` whether `confirm` did, which is asked after the canary. `resumed` rows were done
+    by an earlier run. `on_outcome` hears of each row's outcome, and `hooks` of what happens
+    meanwhile.
     """
 
     def __init__(self, source: Source, mapping: Mapping, settings: ImportSettings) -> None:
@@ -130,9 +137,10 @@ class FileImport:
         self.done = 0
         self.fault: RouteraError | None = None
         self.stopped = False
+        self.declined = False
         self.resumed = 0
         self.on_outcome: Callable[[Outcome[Any]], None] = lambda _: None
-        self.confirm: Callable[[], bool] = lambda: True
+        self.confirm: Callable[[ImportProgress], Awaitable[bool]] = _always
         self.hooks: tuple[Hook, ...] = ()
         self._source = source
         self._mapping = mapping
@@ -140,6 +148,7 @@ class FileImport:
         self._new = NEW[settings.object]
         self._stop = asyncio.Event()
         self._moved = asyncio.Event()
+        self._in_doubt = 0
         self._task: asyncio.Task[Any] | None = None
         self._journal: Journal | None = None
 
@@ -182,45 +191,44 @@ class FileImport:
         self.stopped = True
         self._stop.set()
 
+    @asynccontextmanager
+    async def opened(self, client: RouteraClient) -> AsyncIterator[None]:
+        """Hold the journal and the file of rejects open; raises when either cannot be written."""
+        self._journal = await self._begun(client)
+        try:
+            with self.rejects:
+                yield
+        finally:
+            if self._journal is not None:
+                await self._journal.aclose()
+
     async def run(
         self, client: RouteraClient, *, on_progress: Callable[[ImportProgress], None] | None = None
     ) -> None:
         """Create a record of each row, until the rows end, a fault stops it, or `stop` does."""
         began = asyncio.get_running_loop().time()
         objects: Objects[Any, Any] = getattr(client, self._settings.object)
-        async with AsyncExitStack() as stack:
-            journal = await asyncio.to_thread(self._opened_journal, client)
-            if journal is not None:
-                self._journal = await stack.enter_async_context(journal)
-            self._task = asyncio.create_task(self._take(objects, on_progress))
-            try:
-                await self._task
-            except asyncio.CancelledError:
-                await self._cut_off()
-                if not self.stopped:
-                    raise
-            except RouteraError as error:
-                self.fault = error
-            finally:
-                self.summary.seconds = asyncio.get_running_loop().time() - began
-                self._task = None
+        self._task = asyncio.create_task(self._take(objects, on_progress))
+        try:
+            await self._task
+        except asyncio.CancelledError:
+            await self._cut_off()
+            if not self.stopped:
+                raise
+        except RouteraError as error:
+            self.fault = self.fault or error
+        finally:
+            self.summary.seconds = asyncio.get_running_loop().time() - began
+            self._task = None
         self._close_the_books()
 
     def rehearse(self) -> None:
         """Check each row as `run` would, and send nothing: a good row ends as not sent."""
-        keys = Keys()
-        for row in islice(self._source.rows(), self._settings.limit):
-            self.summary.read += 1
-            status: Literal["not_sent", "rejected", "duplicate"] = "not_sent"
-            error = None
-            try:
-                fields = to_fields(self._parsed(row), self._new)
-                encode(fields)
-                status = self._rehearsed(keys, row, fields)
-            except ValidationError as caught:
-                status, error = "rejected", caught
-            self._took(Outcome(status=status, row=row.number, error=error, given=row), sent=False)
-        keys.close()
+        self.rejects = RejectsFile(self._source, rehearsed=True)
+        with closing(Keys()) as keys, self.rejects:
+            for row in islice(self._source.rows(), self._settings.limit):
+                self.summary.read += 1
+                self._took(self._rehearsed(row, keys), sent=False)
         self._close_the_books()
 
     async def _take(
@@ -252,22 +260,32 @@ class FileImport:
         for row in islice(self._source.rows(), self._settings.limit):
             if self.summary.read == self._settings.canary:
                 await self._sing()
-            if self.stopped:
+            if self._stop.is_set():
                 return
             self.summary.read += 1
             yield row
 
     async def _sing(self) -> None:
-        """Wait until the canary's rows are done, and ask whether to go on."""
-        while self.done < self.summary.read and not self.stopped:
+        """Wait until the canary's rows are done or in doubt, and ask whether to go on."""
+        while self.done + self._in_doubt < self.summary.read and not self._stop.is_set():
             self._moved.clear()
             await self._moved.wait()
-        if not self.stopped and not await asyncio.to_thread(self.confirm):
-            self.stop()
+        if self._stop.is_set():
+            return
+        answer = asyncio.ensure_future(self.confirm(self._progress()))
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({answer, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._stop.is_set() and not answer.result():
+                self.declined = True
+                self._stop.set()
+        finally:
+            answer.cancel()
+            stopping.cancel()
 
     def _parsed(self, row: Row) -> dict[str, Any]:
-        if row.problem is not None:
-            raise ValidationError(row.problem)
+        if (problem := row.problem or self.rejects.unfixed(row)) is not None:
+            raise ValidationError(problem)
         return self._mapping.fields(row.values)
 
     def _took(self, outcome: Outcome[Any], *, sent: bool = True) -> None:
@@ -281,27 +299,40 @@ class FileImport:
             return
         if outcome.status == "rejected" or self._journal is None:
             self.rejects.write(outcome.given, outcome.status, str(outcome.error or outcome.reason))
-        if _too_many(self._settings.max_rejects, self.summary.rejected, self.done) and sent:
-            raise ConfigurationError(
+        if self.fault is None and sent and self._is_too_bad():
+            self.fault = ConfigurationError(
                 f"{self.summary.rejected:,} of {self.done:,} rows are rejected, more than "
                 f"max_rejects allows: look at {self.rejects.path}, and mend the mapping"
             )
+            self._stop.set()  # what is under way may finish
 
-    def _rehearsed(
-        self, keys: Keys, row: Row, fields: dict[str, Any]
-    ) -> Literal["not_sent", "duplicate"]:
-        key = next((fields[name] for name in self._new.unique if fields.get(name)), None)
-        if key is None or keys.claim(str(key), row.number)[0] == row.number:
-            return "not_sent"
-        if self._settings.bulk.on_repeat == "reject":
-            raise ValidationError(f"an earlier row has its key, {key!r}")
-        return "duplicate"
+    def _is_too_bad(self) -> bool:
+        return _too_many(self._settings.max_rejects, self.summary.rejected, self.done)
+
+    def _rehearsed(self, row: Row, keys: Keys) -> Outcome[Any]:
+        """Return what a row would be: one whose key an earlier row has is not sent."""
+        status: OutcomeName = "not_sent"
+        error = reason = None
+        try:
+            fields = to_fields(self._parsed(row), self._new)
+            encode(fields)
+            name = next((name for name in self._new.unique if fields.get(name)), None)
+            first = keys.claim(str(fields[name]), row.number)[0] if name else row.number
+            if first != row.number:
+                status = "rejected" if self._settings.bulk.on_repeat == "reject" else "duplicate"
+                reason = f"it repeats the {name} of row {first + 1:,}"
+        except ValidationError as caught:
+            status, error = "rejected", caught
+        return Outcome(status=status, row=row.number, error=error, reason=reason, given=row)
 
     def _heard(self, event: Event) -> None:
         if isinstance(event, AttemptFinished):
             self.summary.requests += event.sent
         elif isinstance(event, RetryScheduled):
             self.summary.retries += 1
+        elif isinstance(event, RowInDoubt):
+            self._in_doubt += 1
+            self._moved.set()
 
     def _progress(self) -> ImportProgress:
         return ImportProgress(self.total, self.done, attrs.evolve(self.summary))
@@ -322,21 +353,23 @@ class FileImport:
     def _close_the_books(self) -> None:
         """Count what was cut off as unknown, and hold the tally to its law."""
         summary = self.summary
-        counted = attrs.evolve(summary, read=0)
-        missing = summary.read - sum(
-            (
-                counted.created,
-                counted.duplicate,
-                counted.rejected,
-                counted.unknown,
-                counted.not_sent,
-            )
-        )
+        missing = summary.read - summary.outcomes
         summary.unknown += missing
         summary.rejects = str(self.rejects.path) if self.rejects.rows else None
         summary.journal = None if self._journal is None else str(self._journal.path)
         if missing < 0 or not summary.conserves():
             raise AssertionError(f"the tally does not conserve: {summary}")
+
+    async def _begun(self, client: RouteraClient) -> Journal | None:
+        """Open the journal in a thread, and never leave it open when that is cut off."""
+        opening = asyncio.ensure_future(asyncio.to_thread(self._opened_journal, client))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            await asyncio.wait([opening])
+            if opening.exception() is None and (journal := opening.result()) is not None:
+                await journal.aclose()
+            raise
 
     def _opened_journal(self, client: RouteraClient) -> Journal | None:
         where, source = self._settings.journal, self._source
@@ -360,8 +393,15 @@ class FileImport:
 
 def _digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+async def _always(_: ImportProgress) -> bool:
+    return True
 
 
 def _total(source: Source, limit: int | None) -> int:

@@ -1,6 +1,7 @@
 """The API's nouns and its verbs: which path, which model, and nothing else."""
 
 import asyncio
+import builtins
 import copy
 import inspect
 from collections.abc import (
@@ -37,8 +38,9 @@ from ._urls import segments_of
 from .bulk.engine import Outcome, Written
 from .bulk.journal import Journal
 from .bulk.limiter import Limiter
-from .bulk.many import Bulk
+from .bulk.many import Bulk, reconcile_journal
 from .bulk.many import create_many as run_import
+from .bulk.reconcile import Verdict
 from .errors import (
     Attempt,
     ConfigurationError,
@@ -208,6 +210,10 @@ class Objects(Generic[R, N]):
             raise ConfigurationError(
                 f"concurrency must be 1 to {most} (max_connections), not {concurrency}"
             )
+        if (
+            self._mint and journal is not None
+        ):  # a key that is minted would be lost with the process
+            bulk = attrs.evolve(bulk, derive_keys=True)
         return run_import(
             records,
             lambda limiter: _Verbs(self, limiter, tuple(hooks)),
@@ -218,6 +224,29 @@ class Objects(Generic[R, N]):
             journal=journal,
             hooks=(*self._session.hooks, *hooks),
             stop=stop,
+        )
+
+    async def reconcile(
+        self,
+        journal: Journal,
+        *,
+        last_sent: float,
+        quarantine: float = 60.0,
+        hooks: Iterable[Hook] = (),
+    ) -> builtins.list[Verdict]:
+        """Settle the rows of an import's journal whose answers were lost, by the list.
+
+        `last_sent` is when the last of them was sent at the latest, in seconds since the epoch; the
+        list proves nothing before `quarantine` seconds after that. Returns what is proven of each.
+        Rows that were under way when their import was killed are passed over: import them again.
+        """
+        return await reconcile_journal(
+            journal,
+            _Verbs(self, None, ()),
+            unique=self._new.unique,
+            last_sent=last_sent,
+            quarantine=quarantine,
+            hooks=(*self._session.hooks, *hooks),
         )
 
     def _prepare(
@@ -324,12 +353,15 @@ class Prepared:
 
 
 class _Verbs(Generic[R, N]):
-    """What an import does with one kind of object, through its limiter."""
+    """What an import does with one kind of object, through its limiter if it has one."""
 
-    def __init__(self, objects: Objects[R, N], limiter: Limiter, hooks: tuple[Hook, ...]) -> None:
+    def __init__(
+        self, objects: Objects[R, N], limiter: Limiter | None, hooks: tuple[Hook, ...]
+    ) -> None:
         self._all = objects
         self._gated = copy.copy(objects)
-        self._gated._session = objects._session.gated(limiter, hooks)  # noqa: SLF001 (our own)
+        if limiter is not None:
+            self._gated._session = objects._session.gated(limiter, hooks)  # noqa: SLF001 (our own)
 
     @property
     def naming(self) -> frozenset[str]:
@@ -350,8 +382,8 @@ class _Verbs(Generic[R, N]):
         async for record in self._all.list(properties=sorted(names)):
             yield {**to_flat(record), "created_at": record.created_at}
 
-    async def server_time(self) -> datetime:
-        """Return what time it is by the server's clock, or by ours when it does not tell."""
+    async def server_time(self) -> datetime | None:
+        """Return what time it is by the server's clock, or None when it does not tell."""
         objects = self._all
         answer = await objects._session.request(  # noqa: SLF001
             "GET",
@@ -363,7 +395,7 @@ class _Verbs(Generic[R, N]):
         try:
             return parsedate_to_datetime(answer.headers.get("date", "")).replace(tzinfo=UTC)
         except ValueError:
-            return datetime.now(UTC)
+            return None
 
 
 class Routers:

@@ -23,7 +23,8 @@ _SPARE = 8 << 20
 _SPARE_PER_LINE = 1 << 10
 
 _Record = tuple[int, list[str], str | None, str | None]
-"""One CSV record: its line, its cells, its problem, and its raw line when it has no cells."""
+"""One CSV record: its line, its cells, its problem, and its raw line when its cells are not as many
+as there are columns."""
 
 
 class CsvSource(Source):
@@ -66,14 +67,14 @@ class CsvSource(Source):
         return Survey(count, self._columns, fault)
 
     def _body(self) -> Iterator[_Record]:
-        return islice(self._records(self.delimiter), 1, None)
+        return islice(self._records(self.delimiter, len(self._columns)), 1, None)
 
-    def _records(self, delimiter: str) -> Iterator[_Record]:
+    def _records(self, delimiter: str, width: int | None = None) -> Iterator[_Record]:
         lines: _Lines | None = None
         try:
             with open_binary(self.path) as stream, _as_text(stream) as text:
                 lines = _Lines(text)
-                yield from _split(lines, delimiter)
+                yield from _split(lines, delimiter, width)
         except READING as error:
             raise self._stopped(lines.number if lines else 0, error) from None
 
@@ -146,6 +147,10 @@ class _Lines:
             self.flaw = self.flaw or _bad_characters(line, self.number)
         return line
 
+    def raw(self) -> str:
+        """Return the lines of this row as they are, but for the last one's end."""
+        return "".join(self.taken).rstrip("\r\n")
+
     def _limit(self) -> int:
         """Return how long this row may get: less once many were given back, so time is linear."""
         if len(self.taken) == 1:
@@ -176,8 +181,11 @@ def _bad_characters(line: str, number: int) -> str | None:
     return f"a NUL byte on line {number}" if "\0" in line else None
 
 
-def _split(lines: _Lines, delimiter: str) -> Iterator[_Record]:
-    """Split lines into records. One whose quotes are wrong costs its first line and no more."""
+def _split(lines: _Lines, delimiter: str, width: int | None) -> Iterator[_Record]:
+    """Split lines into records. One whose quotes are wrong costs its first line and no more.
+
+    One that has not `width` cells keeps its raw lines too.
+    """
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         lines.begin()
@@ -192,7 +200,8 @@ def _split(lines: _Lines, delimiter: str) -> Iterator[_Record]:
         if cells:
             # A character has at most four bytes, so a short row needs no look at its cells.
             flaw = _too_big(cells) if lines.size > CELL_MAX // 4 else None
-            yield start, cells, lines.flaw or flaw, None
+            fits = width is None or len(cells) == width
+            yield start, cells, lines.flaw or flaw, None if fits else lines.raw()
 
 
 def _bad_quotes(error: Exception, lines: _Lines) -> str:

@@ -77,7 +77,8 @@ class Journal:
     """The open journal of one import. `async with Journal.open(...)`, in one event loop.
 
     `import_id` is 128 random bits in hex, made when the journal was; `started` is when that was,
-    in seconds since the epoch; `resumed` tells whether it was there before. `fault` says why
+    in seconds since the epoch; `resumed` tells whether it was there before, and `binding` what it
+    is bound to. `fault` says why
     nothing can be written any more, and is None while it can.
     """
 
@@ -88,6 +89,7 @@ class Journal:
         self.import_id = file.import_id
         self.started = file.started
         self.resumed = file.resumed
+        self.binding = file.binding
         self.fault: str | None = None
         self._file = file
         self._clock = clock
@@ -107,7 +109,7 @@ class Journal:
     def open(
         cls,
         path: Path | str,
-        binding: Binding,
+        binding: Binding | None,
         *,
         run: Run | None = None,
         new_id: Callable[[], str] = _new_id,
@@ -115,6 +117,7 @@ class Journal:
     ) -> Self:
         """Create a journal, or resume the one that is there, and lock it until it is closed.
 
+        Without a `binding` it must be there already, and its own is kept.
         This blocks: about two seconds for a million rows, which are all checked. Raises
         ConfigurationError when the journal is bound to something else or is in use, and
         JournalError when it cannot be created, or is damaged or no journal: then it is left as it

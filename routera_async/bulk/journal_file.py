@@ -117,6 +117,8 @@ def after(before: Record | None, told: Record) -> Record:
 class JournalFile:
     """An open journal, locked against everybody else until it is closed."""
 
+    binding: Binding
+
     def __init__(self, path: Path, db: sqlite3.Connection, *, resumed: bool) -> None:
         self.resumed = resumed
         self.import_id = ""
@@ -127,16 +129,24 @@ class JournalFile:
 
     @classmethod
     def open(
-        cls, path: Path, binding: Binding, new_id: Callable[[], str], clock: Callable[[], float]
+        cls,
+        path: Path,
+        binding: Binding | None,
+        new_id: Callable[[], str],
+        clock: Callable[[], float],
     ) -> Self:
-        """Create or resume a journal.
+        """Create or resume a journal; without a binding it must be there, and may be anybody's.
 
         Raises ConfigurationError when it is bound to something else or in use, and JournalError
         when it cannot be used; a damaged one is left as it is.
         """
         path = path.resolve()  # SQLite puts its log beside the file that a link leads to
         try:
-            created = not path.exists() and _create(path, binding, new_id(), clock())
+            created = False
+            if not path.exists():
+                if binding is None:
+                    raise ConfigurationError(f"{path}: no such file")
+                created = _create(path, binding, new_id(), clock())
             _look(path)
             return cls._locked(path, binding, resumed=not created)
         except (sqlite3.Error, UnicodeError) as error:  # which an error's own text may raise
@@ -147,7 +157,7 @@ class JournalFile:
             ) from None
 
     @classmethod
-    def _locked(cls, path: Path, binding: Binding, *, resumed: bool) -> Self:
+    def _locked(cls, path: Path, binding: Binding | None, *, resumed: bool) -> Self:
         log = _log(path).exists()
         self = cls(path, _connect(path, "mode=rw"), resumed=resumed)
         try:
@@ -168,7 +178,7 @@ class JournalFile:
         if self._db.execute("PRAGMA journal_mode=WAL").fetchone() != ("wal",):
             raise JournalError(f"{self._path}: no journal can be kept on this file system")
 
-    def _read_header(self, binding: Binding) -> None:
+    def _read_header(self, binding: Binding | None) -> None:
         found = self._db.execute(
             "SELECT checksum, import_id, started, digest, target, mapping FROM header"
         )
@@ -177,7 +187,9 @@ class JournalFile:
             raise _damaged(self._path, "its header is not as it was written")
         self.import_id, started, *bound = header
         self.started = started / 1000
-        _compare(self._path, Binding(*bound), binding)
+        self.binding = Binding(*bound)
+        if binding is not None:
+            _compare(self._path, self.binding, binding)
 
     def _verify(self) -> None:
         """Believe every row or nothing; then call what an earlier process left open unknown."""

@@ -111,5 +111,5 @@ def reason(event: AttemptFinished) -> str:
         return "Routera asks to slow down (429)"
     if event.status is not None:
         return f"Routera answers {event.status}"
-    said = "Routera does not answer" if event.sent else "Routera cannot be reached"
+    said = "Routera is not answering" if event.sent else "Routera cannot be reached"
     return f"{said} ({event.error})"

@@ -20,12 +20,20 @@ _PREFIX = "reject_"
 """What goes before an added name that the input has itself."""
 
 
-def rejects_path(source: Source) -> Path:
-    """Return where the rejects of an input go: tickets.csv.gz to tickets.rejects.csv beside it."""
+_WHOLE = "; the first column holds the whole line"
+"""What the reason ends with, when a row could not be split into the columns."""
+
+
+def rejects_path(source: Source, *, rehearsed: bool = False) -> Path:
+    """Return where the rejects of an input go: tickets.csv.gz to tickets.rejects.csv beside it.
+
+    Those of a dry run go to tickets.dry-run.rejects.csv.
+    """
     name = source.path.name
     if name.lower().endswith(".gz"):
         name = name[: -len(".gz")]
-    return source.path.with_name(f"{Path(name).stem}.rejects.{source.format}")
+    stem = f"{Path(name).stem}.dry-run" if rehearsed else Path(name).stem
+    return source.path.with_name(f"{stem}.rejects.{source.format}")
 
 
 class RejectsFile:
@@ -34,20 +42,38 @@ class RejectsFile:
     Each is followed by its `line` in the input, the `status` and the `reason`. Fixed, it can be
     imported with the same command; an input that is itself such a file has its three columns
     replaced. The file is opened by the first row: that it is there means that this import had
-    rejects, so one left by an earlier import is moved aside, to a name that ends in `.bak`.
+    rejects, so on entering, one left by an earlier import is moved aside, to a name that ends in
+    `.bak`, and it is tried whether one can be written. `rehearsed` is for a dry run.
 
     Raises ConfigurationError when it cannot be written or moved.
     """
 
-    def __init__(self, source: Source) -> None:
-        self.path = rejects_path(source)
+    def __init__(self, source: Source, *, rehearsed: bool = False) -> None:
+        self.path = rejects_path(source, rehearsed=rehearsed)
         self.rows = 0
         self._own, self._added = _columns(source)
         self._delimiter = source.delimiter if isinstance(source, CsvSource) else None
         self._stream: TextIO | None = None
-        with self._writing():
-            if self.path.exists():
-                self.path.replace(f"{self.path}.bak")
+        self._again = self._own != source.columns
+
+    def unfixed(self, row: Row) -> str | None:
+        """Say that a row of a rejects file still holds a whole line, as it was rejected; or None.
+
+        Whatever a spreadsheet makes of it, such a row must not pass for one with blank cells.
+        """
+        if not self._again or row.problem is not None:
+            return None
+        kept = {name: row.values[name] for name in row.values if name not in self._added}
+        if self._delimiter is None:
+            return "not fixed: raw holds the whole line" if kept.keys() == {"raw"} else None
+        line, *others = (kept.get(name, "") for name in self._own)
+        if any(others) or not str(row.values.get(self._added[-1], "")).endswith(_WHOLE):
+            return None
+        try:
+            cells = next(csv.reader([line], delimiter=self._delimiter, strict=True), [])
+        except csv.Error:
+            cells = []
+        return None if len(cells) == len(self._own) else f"not fixed{_WHOLE}"
 
     def write(self, row: Row, status: str, reason: str) -> None:
         """Write one row, with the bytes that it had in the input."""
@@ -67,6 +93,11 @@ class RejectsFile:
                 self._stream.close()
 
     def __enter__(self) -> Self:
+        with self._writing():
+            if self.path.exists():
+                self.path.replace(f"{self.path}.bak")
+            self.path.touch()
+            self.path.unlink()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -93,15 +124,11 @@ class RejectsFile:
         csv.writer(stream, delimiter=self._delimiter or ",").writerow(cells)
 
     def _cells(self, row: Row, status: str, reason: str) -> list[str]:
-        cells = [row.values.get(column, "") for column in self._own]
-        if row.raw is not None:
-            cells[0] = row.raw
-            reason += "; the first column holds the whole line"
-        if row.extra:
-            # In a rejects file read again, cells too many push the last ones under its three names.
-            shifted = [row.values[name] for name in self._added if name in row.values]
-            extra = json.dumps([*shifted, *row.extra], ensure_ascii=False)
-            reason += f"; the cells after the last column: {extra}"
+        if row.raw is None:
+            cells = [row.values.get(column, "") for column in self._own]
+        else:
+            cells = [row.raw, *[""] * (len(self._own) - 1)]
+            reason += _WHOLE
         return [*cells, str(row.line), status, reason]
 
     def _object(self, row: Row, status: str, reason: str) -> str:
@@ -167,10 +194,14 @@ class Summary:
         """Count one row's outcome; `read` is counted by who reads."""
         setattr(self, status, getattr(self, status) + 1)
 
+    @property
+    def outcomes(self) -> int:
+        """How many rows have one."""
+        return self.created + self.duplicate + self.rejected + self.unknown + self.not_sent
+
     def conserves(self) -> bool:
         """Whether every row that was read has exactly one outcome."""
-        outcomes = self.created + self.duplicate + self.rejected + self.unknown + self.not_sent
-        return self.read == outcomes
+        return self.read == self.outcomes
 
     def as_dict(self) -> dict[str, Any]:
         """Return the tally as `--json` prints it, in this order."""

@@ -24,8 +24,9 @@ class Row:
 
     `number` counts rows from 0; `line` is the physical line, from 1, that it starts on after
     decompression. A bad row has a `problem`; then `values` holds what could be read, `extra` the
-    cells that no column names, and `raw` the line itself when it could not be split into cells.
-    Bytes that are not UTF-8 are in them as lone surrogates (`surrogateescape`).
+    cells that no column names, and `raw` the line itself when it could not be split into as many
+    cells as there are columns. Bytes that are not UTF-8 are in them as lone surrogates
+    (`surrogateescape`).
     """
 
     number: int

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -22,14 +24,20 @@ from routera_async.bulk.mapping import Mapping
 from routera_async.bulk.readers import open_source
 from routera_async.cli.failures import INTERRUPTED, REFUSED, UNKNOWN, USAGE
 from routera_async.cli.kinds import KINDS, Kind, Plural
-from routera_async.cli.progress import Progress, Watch, progress
+from routera_async.cli.progress import Progress, Watch, console, progress
 from routera_async.cli.results import Reasons, print_notes, print_summary
 from routera_async.cli.serving import running
 from routera_async.cli.settings import UNTOLD, Connection, Settings
 from routera_async.client import RouteraClient
-from routera_async.errors import ConfigurationError, one_line
-from routera_async.events import Event, ImportPaused, ImportResumed
-from routera_async.importing import FileImport, ImportSettings
+from routera_async.errors import (
+    ConfigurationError,
+    ForbiddenError,
+    NotFoundError,
+    UnauthorizedError,
+    one_line,
+)
+from routera_async.events import Event
+from routera_async.importing import FileImport, ImportProgress, ImportSettings
 from routera_async.sandbox import Sandbox
 
 _MOST = 1_000
@@ -37,6 +45,9 @@ _MOST = 1_000
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+_WRONG = (ConfigurationError, UnauthorizedError, ForbiddenError, NotFoundError)
+"""What stops an import because it was told something wrong."""
 
 
 @Parameter(name="*")
@@ -122,25 +133,42 @@ class Options:
             raise ConfigurationError("--limit must be 0 or more")
         if self.no_journal and self.journal is not None:
             raise ConfigurationError("--journal and --no-journal exclude each other: give one")
+        if self._vanishes and self.journal is not None:
+            raise ConfigurationError(
+                "--sandbox forgets its records, and --journal does not: give --sandbox-db FILE"
+            )
         self.settings()
+
+    @property
+    def _vanishes(self) -> bool:
+        """Whether what is imported is gone when the command ends."""
+        return self.sandbox and self.sandbox_db is None
 
     def settings(self) -> ImportSettings:
         """Return how the file is imported; raises `ConfigurationError` for what cannot be."""
-        vanishes = self.sandbox and self.sandbox_db is None  # and what it holds with it
+        try:
+            return self._settings()
+        except ConfigurationError as error:  # names a setting, where people know the option
+            name, must, rest = str(error).partition(" must be ")
+            option = name if name.startswith("--") else f"--{name.replace('_', '-')}"
+            problem = f"{option}{must}{rest}" if must else str(error)
+        raise ConfigurationError(problem)
+
+    def _settings(self) -> ImportSettings:
         return ImportSettings(
             object=self.object,
             concurrency=self.concurrency,
             limit=self.limit,
             max_rejects=self.max_rejects,
             canary=self.canary,
-            journal=self.journal or not (self.no_journal or vanishes),
+            journal=self.journal or not (self.no_journal or self._vanishes),
             target=f"sandbox {self.sandbox_db.resolve()}" if self.sandbox_db else None,
             bulk=Bulk(
                 give_up_after=_seconds("--give-up-after", self.give_up_after),
                 rate=self.rate,
                 on_repeat=self.on_repeat,
                 derive_keys=not self.no_key,
-                quarantine=_seconds("--quarantine", self.quarantine) or 0.0,
+                quarantine=_bounded("--quarantine", self.quarantine),
             ),
         )
 
@@ -185,11 +213,10 @@ def import_file(
     options.check()
     settings = _settings(options, connection)
     shown = Shown.prepared(file, options)
-    with shown.work.rejects:
-        if options.dry_run:
-            shown.work.rehearse()
-        else:
-            asyncio.run(_send(shown, options, settings))
+    if options.dry_run:
+        shown.work.rehearse()
+    else:
+        asyncio.run(_send(shown, options, settings))
     return shown.report()
 
 
@@ -206,7 +233,7 @@ def _settings(options: Options, connection: Connection) -> Settings | None:
 
 
 async def _send(shown: "Shown", options: Options, settings: Settings | None) -> None:
-    async with _client(options, settings) as client:
+    async with _client(options, settings) as client, shown.work.opened(client):
         await shown.run(client)
 
 
@@ -216,15 +243,14 @@ class Shown:
     def __init__(self, work: FileImport, options: Options) -> None:
         self.work = work
         self._options = options
-        self._console = Console(stderr=True, highlight=False)
+        self._console = console()
         self._reasons = Reasons()
         bulk = options.settings().bulk
         self._watch = Watch(work.total, work.summary, give_up_after=bulk.give_up_after)
         self._shown: Progress | None = None
         work.on_outcome = self._took
         work.hooks = (self._watch, self._heard)
-        if not options.yes:
-            work.confirm = self._confirm
+        work.confirm = self._confirm
 
     @classmethod
     def prepared(cls, file: Path, options: Options) -> "Shown":
@@ -278,42 +304,59 @@ class Shown:
             self.note(
                 f"{work.resumed:,} rows were done by an earlier run, as {summary.journal} tells"
             )
+        if options.dry_run:
+            return REFUSED if summary.rejected else 0
+        return self._ended()
+
+    def _ended(self) -> int:
+        """Tell why an import has ended before its rows did, and how to go on."""
+        work, summary = self.work, self.work.summary
         if work.fault is not None:
             self.note(f"error: {work.fault}")
             self._tell_the_rest("stopped")
-            return UNKNOWN if summary.created or summary.duplicate or summary.unknown else USAGE
+            something = summary.created or summary.duplicate or summary.unknown
+            return USAGE if isinstance(work.fault, _WRONG) and not something else UNKNOWN
         if work.stopped:
             self._tell_the_rest("interrupted")
             return INTERRUPTED
-        if options.dry_run:
-            return REFUSED if summary.rejected else 0
+        if work.declined:
+            self._tell_the_rest("stopped after the canary", "with --yes")
+            return UNKNOWN
         return summary.exit_status
 
-    def _tell_the_rest(self, why: str) -> None:
-        again = "run the same command again"
+    def _tell_the_rest(self, why: str, how: str = "") -> None:
+        again = f"run the same command again {how}".rstrip()
         if self.work.summary.journal is not None:
             again += ": it goes on where it was"
-        self.note(f"{why}: {self.work.unread:,} rows were not read; {again}")
+        unread = self.work.unread
+        rows = "1 row was" if unread == 1 else f"{unread:,} rows were"
+        self.note(f"{why}: {rows} not read; {again}")
 
     def _took(self, outcome: Outcome[Any]) -> None:
-        self._watch.done += 1
-        if outcome.status not in {"created", "duplicate"} and not self._rehearsed(outcome):
+        self._watch.told(outcome)
+        if not self._is_well(outcome):
             self._reasons.add(str(outcome.error or outcome.reason), outcome.given.line)
         if self._shown is not None:
             self._shown.moved()
 
-    def _rehearsed(self, outcome: Outcome[Any]) -> bool:
-        return self._options.dry_run and outcome.status == "not_sent"
+    def _is_well(self, outcome: Outcome[Any]) -> bool:
+        """Say whether nobody need be told why; what repeats another row is told by a dry run."""
+        well = {"created", "not_sent"} if self._options.dry_run else {"created", "duplicate"}
+        return outcome.status in well
 
-    def _heard(self, event: Event) -> None:
-        if isinstance(event, ImportPaused | ImportResumed) and self._shown is not None:
+    def _heard(self, _: Event) -> None:
+        if self._shown is not None:
             self._shown.moved()
 
-    def _confirm(self) -> bool:
-        if not sys.stdin.isatty():
-            self.note("the canary is sent: to go on without being asked, --yes")
-            return False
-        return input(f"{self._watch.line()}\ngo on with the rest? [y/N] ").lower() in {"y", "yes"}
+    async def _confirm(self, _: ImportProgress) -> bool:
+        if self._options.yes or self._shown is None:
+            return True
+        with self._shown.hidden():
+            self.note(self._watch.line())
+            if sys.stdin is None or not sys.stdin.isatty():
+                return False
+            self._console.print("go on with the rest? [y/N] ", end="", markup=False)
+            return (await _answer()).strip().lower() in {"y", "yes"}
 
     @contextmanager
     def _heeding_signals(self) -> Iterator[None]:
@@ -321,7 +364,7 @@ class Shown:
 
         def stop() -> None:
             if not self.work.stopped:
-                self.note("stopping: what is under way may finish; again to stop at once")
+                self.note("stopping: what is under way has 30 seconds; again to stop at once")
             self.work.stop()
 
         with suppress(
@@ -344,6 +387,30 @@ def _seconds(option: str, text: str) -> float | None:
     if not (match := _DURATION.fullmatch(text.strip().lower())):
         raise ConfigurationError(f"{option} must be a duration such as 90s, 30m or 2h: {text!r}")
     return float(match[1]) * _SECONDS[match[2]]
+
+
+def _bounded(option: str, text: str) -> float:
+    if (seconds := _seconds(option, text)) is None:
+        raise ConfigurationError(f"{option} must be a duration such as 90s, 30m or 2h: {text!r}")
+    return seconds
+
+
+async def _answer() -> str:
+    """Return the next line of the terminal; nobody waits for it any more after Ctrl-C."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[bytes] = loop.create_future()
+
+    def told(line: bytes) -> None:
+        if not answer.done():
+            answer.set_result(line)
+
+    def read() -> None:
+        line = os.read(sys.stdin.fileno(), 1000)
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(told, line)
+
+    threading.Thread(target=read, daemon=True).start()
+    return (await answer).decode(errors="replace")
 
 
 @asynccontextmanager

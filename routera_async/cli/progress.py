@@ -1,9 +1,13 @@
 """What a person sees while an import runs: a live bar on a terminal, plain lines elsewhere."""
 
+import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import IO, Any, Protocol, Self, TextIO, cast
 
 import attrs
 from rich.console import Console, Group
@@ -12,17 +16,25 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from routera_async.bulk.engine import Outcome
 from routera_async.bulk.report import Summary
 from routera_async.events import (
     AttemptFinished,
     AttemptStarted,
     Event,
     ImportPaused,
+    ImportReconciling,
     ImportResumed,
+    RowInDoubt,
 )
 
 _EVERY = 5.0
-"""Seconds between two plain lines."""
+"""Seconds between two plain lines,"""
+
+_EVERY_PAUSED = 60.0
+"""and while nothing is sent."""
+
+_MINUTE = 60
 
 
 @attrs.define
@@ -30,7 +42,8 @@ class Watch:
     """What is known of an import while it runs; a hook that hears of attempts and pauses.
 
     `total` is how many rows will be read, `give_up_after` how many seconds an outage is waited
-    out; `clock` gives seconds.
+    out; `clock` gives seconds. Of the `done` rows an earlier run has done the `resumed` ones; the
+    answers to those `in_doubt` were lost, which is settled at the end.
     """
 
     total: int
@@ -38,9 +51,13 @@ class Watch:
     clock: Callable[[], float] = time.monotonic
     give_up_after: float | None = None
     done: int = 0
+    resumed: int = 0
+    in_doubt: set[int] = attrs.field(factory=set)
     in_flight: int = 0
     paused: str | None = None
     """Why nothing is sent now, or None."""
+    looking: ImportReconciling | None = None
+    """What is looked for in the list, at the end."""
     started: float = attrs.field(init=False)
     paused_at: float = attrs.field(init=False)
 
@@ -58,6 +75,17 @@ class Watch:
                 self.paused, self.paused_at = event.reason, self.clock()
             case ImportResumed():
                 self.paused = None
+            case RowInDoubt():
+                self.in_doubt.add(event.row)
+            case ImportReconciling():
+                self.looking, self.paused_at = event, self.clock()
+
+    def told(self, outcome: Outcome[Any]) -> None:
+        """Take note that a row is done."""
+        self.done += 1
+        self.resumed += outcome.resumed
+        self.in_doubt.discard(outcome.row)
+        self.looking = None
 
     @property
     def elapsed(self) -> float:
@@ -66,8 +94,8 @@ class Watch:
 
     @property
     def rate(self) -> float:
-        """Rows done a second, since the import began."""
-        return self.done / self.elapsed if self.elapsed > 0 else 0.0
+        """Rows done a second by this run."""
+        return (self.done - self.resumed) / self.elapsed if self.elapsed > 0 else 0.0
 
     @property
     def left(self) -> float | None:
@@ -81,11 +109,18 @@ class Watch:
 
     def pause(self) -> str:
         """Return, while nothing is sent, why and how long that is waited out; else nothing."""
+        waited = int(self.clock() - self.paused_at)
+        if self.looking is not None:
+            rows, left = self.looking.rows, max(0, round(self.looking.wait) - waited)
+            when = f"in {left} seconds" if left else "now"
+            return f"{_rows(rows)} in doubt: the list is read {when}, to see what has arrived"
         if self.paused is None:
             return ""
-        waited = int((self.clock() - self.paused_at) // 60)
-        of = "" if self.give_up_after is None else f" of {round(self.give_up_after / 60)}"
-        return f"{self.paused}; waiting, {waited}{of} minutes"
+        why = self.paused.partition(" (")[0]  # what aiohttp calls it is no help here
+        if waited < _MINUTE:
+            return f"{why}; waiting, {waited} seconds"
+        of = "" if self.give_up_after is None else f" of {self.give_up_after / _MINUTE:g}"
+        return f"{why}; waiting, {waited // _MINUTE}{of} minutes"
 
     def line(self) -> str:
         """Return the tally so far as one line of plain text."""
@@ -93,7 +128,7 @@ class Watch:
         return (
             f"{self.done:,} of {self.total:,} · {self.rate:,.0f}/s · created {tally.created:,} · "
             f"duplicate {tally.duplicate:,} · rejected {tally.rejected:,} · "
-            f"unknown {tally.unknown:,} · retries {tally.retries:,} · "
+            f"unknown {tally.unknown + len(self.in_doubt):,} · retries {tally.retries:,} · "
             f"in flight {self.in_flight:,}"
         )
 
@@ -113,17 +148,23 @@ class Progress(Protocol):
         """Show how it ended."""
 
     def moved(self) -> None:
-        """Take note that one more row is done."""
+        """Take note that something has happened."""
+
+    def hidden(self) -> AbstractContextManager[None]:
+        """Show nothing meanwhile."""
 
 
 class Lines:
-    """One plain line every five seconds, one when an import pauses or goes on, one at the end."""
+    """One plain line every five seconds, one when an import pauses or goes on, one at the end.
+
+    While nothing is sent there is one a minute.
+    """
 
     def __init__(self, watch: Watch, console: Console) -> None:
         self._watch = watch
         self._console = console
         self._next = watch.clock() + _EVERY
-        self._paused = watch.paused
+        self._why = self._pause()
 
     def __enter__(self) -> Self:
         return self
@@ -132,12 +173,19 @@ class Lines:
         self._print()
 
     def moved(self) -> None:
-        """Print a line when five seconds have passed since the last."""
-        now = self._watch.clock()
-        if now >= self._next or self._watch.paused != self._paused:
-            self._next = now + _EVERY
-            self._paused = self._watch.paused
+        """Print a line when it is time for the next."""
+        now, why = self._watch.clock(), self._pause()
+        if now >= self._next or why != self._why:
+            self._next = now + (_EVERY_PAUSED if any(why) else _EVERY)
+            self._why = why
             self._print()
+
+    def hidden(self) -> AbstractContextManager[None]:
+        """Show nothing meanwhile: it does not by itself."""
+        return nullcontext()
+
+    def _pause(self) -> tuple[bool, bool]:
+        return self._watch.paused is not None, self._watch.looking is not None
 
     def _print(self) -> None:
         line = self._watch.pause() or f"{self._watch.line()} · {self._watch.time_left}"
@@ -161,6 +209,15 @@ class Bar:
     def moved(self) -> None:
         """Do nothing: the bar looks by itself."""
 
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Leave the terminal to somebody else meanwhile."""
+        self._live.stop()
+        try:
+            yield
+        finally:
+            self._live.start()
+
     def render(self) -> Group:
         """Return the bar and, below it, the line."""
         watch = self._watch
@@ -181,6 +238,59 @@ class Bar:
 def progress(watch: Watch, console: Console) -> Progress:
     """Return the bar on a terminal, and plain lines elsewhere."""
     return Bar(watch, console) if console.is_terminal else Lines(watch, console)
+
+
+class Forgiving:
+    """Standard error as it is now; that it cannot be written must not end an import."""
+
+    def __init__(self) -> None:
+        self._stream: TextIO | None = sys.stderr
+
+    @property
+    def encoding(self) -> str:
+        """The stream's encoding."""
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        """Say whether it is a terminal."""
+        return self._stream is not None and self._stream.isatty()
+
+    def fileno(self) -> int:
+        """Return its descriptor."""
+        if self._stream is None:
+            raise OSError("there is no standard error")
+        return self._stream.fileno()
+
+    def write(self, text: str) -> int:
+        """Write, or else never again."""
+        try:
+            if self._stream is not None:
+                self._stream.write(text)
+        except OSError:
+            self._lost()
+        return len(text)
+
+    def flush(self) -> None:
+        """Write out what is buffered."""
+        try:
+            if self._stream is not None:
+                self._stream.flush()
+        except OSError:
+            self._lost()
+
+    def _lost(self) -> None:
+        if sys.stderr is self._stream:  # else Python would try it again at its exit, and say so
+            sys.stderr = Path(os.devnull).open("w", encoding="utf-8")
+        self._stream = None
+
+
+def console() -> Console:
+    """Return standard error, as what shows how an import goes."""
+    return Console(file=cast("IO[str]", Forgiving()), highlight=False)
+
+
+def _rows(count: int) -> str:
+    return "1 row is" if count == 1 else f"{count:,} rows are"
 
 
 def _clock(seconds: float | None) -> str:

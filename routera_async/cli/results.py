@@ -77,11 +77,13 @@ def print_notes(
     """
     if summary.rejects:
         note(f"rows that did not arrive: {summary.rejects}")
-        for reason in reasons.most_frequent():
-            note(f"  {reason}")
+    for reason in reasons.most_frequent():
+        note(f"  {reason}")
     if summary.unknown:
         known = " or ".join(keys)
         note(f"unknown rows may exist: run again, and those with an {known} are recognised")
+        if summary.journal is not None:
+            note(f"or look for them: routera reconcile {shlex.quote(summary.journal)}")
     if database is not None:
         path = shlex.quote(str(database))
         note(f"to look at what arrived: routera sandbox --any-field --db {path}")

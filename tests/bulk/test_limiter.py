@@ -624,7 +624,7 @@ def test_an_outage_is_told_to_whoever_watches(virtually):
             return limiter.state()
 
     heard = []
-    reason = "Routera does not answer (ServerDisconnectedError)"
+    reason = "Routera is not answering (ServerDisconnectedError)"
     assert virtually(scenario()) == LimiterState(8, 0, pytest.approx(11.0), 1800.0, reason, None)
     assert heard == [ImportPaused(reason, retry_in=pytest.approx(0.54))]
 

@@ -125,19 +125,71 @@ def test_bytes_that_are_not_utf8_are_written_back(write):
     assert b'{"raw": "{\\"a\\": \\"caf\xe9\\"}", "line": 1, ' in rejects.read_bytes()
 
 
-def test_a_row_of_the_wrong_length_loses_nothing(write):
-    """Missing cells are blank, and cells too many are named in the reason in full."""
+def test_a_row_of_the_wrong_length_is_kept_whole(write):
+    """Nobody knows which cell is missing or too many: its line stands in the first column."""
     few, many = read(reject_all(write('a,b\n1\n1,2,"3,\n",é\n')))
     assert few == {
         "a": "1",
         "b": "",
         "line": "2",
         "status": "rejected",
-        "reason": "too few cells: 1, and the header has 2",
+        "reason": "too few cells: 1, and the header has 2; the first column holds the whole line",
     }
-    assert (many["a"], many["b"]) == ("1", "2")
+    assert (many["a"], many["b"]) == ('1,2,"3,\n",é', "")
     assert many["reason"].startswith("too many cells: 4, and the header has 2; ")
-    assert many["reason"].endswith('the cells after the last column: ["3,\\n", "é"]')
+
+
+UNFIXED = [
+    pytest.param("a,b\n1\n", id="too few"),
+    pytest.param("a,b\n1,2,3\n", id="too many"),
+    pytest.param('a,b\n1,"2\n', id="a quote"),
+    pytest.param("a\n1,2\n", id="one column"),
+]
+
+
+@pytest.mark.parametrize("content", UNFIXED)
+def test_a_whole_line_that_was_not_fixed_is_no_row(write, content):
+    """Imported as it is, a line in the first column does not pass for a row of blank cells."""
+    source = open_source(reject_all(write(content)))
+    (row,) = source.rows()
+    rejects = RejectsFile(source)
+    assert rejects.unfixed(row) == "not fixed; the first column holds the whole line"
+    with rejects:
+        rejects.write(row, "rejected", rejects.unfixed(row))
+    again = open_source(rejects.path)
+    (second,) = again.rows()
+    assert second.values | {"reason": ""} == row.values | {"reason": ""}
+    assert RejectsFile(again).unfixed(second)
+
+
+def test_a_whole_line_that_was_fixed_is_a_row(write):
+    """One that was split by hand is one, and so is a row that never was whole."""
+    rejects = reject_all(write("a,b\n1\n3,4\n"))
+    fixed = rejects.read_text().replace("1,,", "1,2,")
+    source = open_source(write(fixed, "fixed.csv"))
+    assert [RejectsFile(source).unfixed(row) for row in source.rows()] == [None, None]
+    assert RejectsFile(open_source(write("a\n1\n"))).unfixed(Row(0, 2, {"a": "1,2"})) is None
+
+
+def test_a_raw_line_that_was_not_fixed_is_no_row(write):
+    """The same of a line of JSON."""
+    source = open_source(reject_all(write('[1]\n{"a": 1}\n', "t.jsonl")))
+    told = [RejectsFile(source).unfixed(row) for row in source.rows()]
+    assert told == ["not fixed: raw holds the whole line", None]
+
+
+def test_a_dry_run_has_a_file_of_its_own(write):
+    """So that it does not move away what an import has left."""
+    path = write("a\n1\n")
+    with RejectsFile(open_source(path), rehearsed=True) as rejects:
+        assert rejects.path == path.with_name("t.dry-run.rejects.csv")
+
+
+def test_a_folder_that_cannot_be_written_is_told_on_entering(write):
+    """It is found before the first row is sent, not at the first that is rejected."""
+    rejects = RejectsFile(open_source(write("a\n1\n", f"{'t' * 250}.csv")))
+    with pytest.raises(ConfigurationError, match="the rejects file cannot be written"), rejects:
+        pytest.fail("it was entered")
 
 
 def test_a_line_that_could_not_be_split_is_kept_whole(write):
@@ -190,11 +242,10 @@ def test_columns_that_are_all_the_inputs_own_are_kept(write):
 
 
 def test_cells_pushed_under_the_three_columns_are_not_lost(write):
-    """A fix with a comma too many shifts cells to the right; the next reason names them."""
+    """A fix with a comma too many shifts cells to the right; the line is kept whole then."""
     content = "a,b,line,status,reason\n1,one,two,7,rejected,why\n"
     (row,) = read(reject_all(write(content)))
-    assert (row["a"], row["b"]) == ("1", "one")
-    assert row["reason"].endswith('["two", "7", "rejected", "why"]')
+    assert (row["a"], row["b"]) == ("1,one,two,7,rejected,why", "")
 
 
 # --- it cannot be written -------------------------------------------------------------------------
@@ -224,8 +275,9 @@ def test_an_older_file_that_cannot_be_moved_is_told_in_one_line(write):
     path = write("a\n1\n")
     reject_all(path)
     path.with_name("t.rejects.csv.bak").mkdir()
-    with pytest.raises(ConfigurationError, match="cannot be written: Is a directory"):
-        RejectsFile(open_source(path))
+    rejects = RejectsFile(open_source(path))
+    with pytest.raises(ConfigurationError, match="written: Is a directory"), rejects:
+        pytest.fail("it was entered")
 
 
 # --- properties -----------------------------------------------------------------------------------

@@ -111,20 +111,28 @@ def test_mapping_by_options_and_by_file_agree(write, summary, tmp_path):
 
 
 def test_rejected_rows_can_be_fixed_and_imported(write, summary, tmp_path):
-    """A refused row goes to the rejects file with line and reason; fixed, the file imports."""
+    """A refused row goes to the rejects file with line and reason; unfixed, it is refused again.
+
+    Once all are fixed the totals of both runs are those of the input.
+    """
     db = ("--sandbox-db", str(tmp_path / "sandbox.db"))
-    path = write(GOOD + ",default,new,3\nFourth,default,new,4,extra\n")
+    path = write(GOOD + ",default,new,3\nFourth,default,new,4,extra\nFifth,default,5\n")
     status, told = summary(path, *db)
-    assert (status, told["created"], told["rejected"]) == (1, 2, 2)
-    rejects = (tmp_path / "tickets.rejects.csv").read_text()
-    assert told["rejects"] == str(tmp_path / "tickets.rejects.csv")
-    header, third, fourth = rejects.splitlines()
+    assert (status, told["created"], told["rejected"]) == (1, 2, 3)
+    rejects = tmp_path / "tickets.rejects.csv"
+    assert told["rejects"] == str(rejects)
+    header, third, fourth, fifth = rejects.read_text().splitlines()
     assert header == HEADER.strip() + ",line,status,reason"
     assert third == ",default,new,3,4,rejected,ticket_name is required"
-    assert fourth.startswith("Fourth,default,new,4,5,rejected,")
-    (tmp_path / "fixed.csv").write_text(rejects.replace("\n,default", "\nThird,default"))
-    status, told = summary(str(tmp_path / "fixed.csv"), *db)
-    assert (status, told["read"], told["created"]) == (0, 2, 2)
+    assert fourth.startswith('"Fourth,default,new,4,extra",,,,5,rejected,')
+    assert fifth.startswith('"Fifth,default,5",,,,6,rejected,')
+    status, again = summary(str(rejects), *db, "--set", "pipeline=p", "--set", "ticket_stage=new")
+    assert (status, again["read"], again["created"], again["rejected"]) == (1, 3, 0, 3)
+    fixed = f"{header}\nThird{third}\nFourth,default,new,4,5,rejected,\nFifth,default,new,5,6,,\n"
+    (tmp_path / "fixed.csv").write_text(fixed)
+    status, again = summary(str(tmp_path / "fixed.csv"), *db)
+    assert (status, again["read"], again["created"]) == (0, 3, 3)
+    assert told["created"] + again["created"] == told["read"]
 
 
 def test_a_dry_run_sends_nothing(write, summary, tmp_path):
@@ -157,8 +165,12 @@ def test_every_kind_of_object_is_imported(write, summary, tmp_path, kind, conten
 @pytest.mark.parametrize(
     ("kind", "content", "says"),
     [
-        ("contacts", "phone\n1\n", "any of email, first_name, last_name, and every contact needs"),
-        ("companies", "industry\n1\n", "any of company_name, website_url, and every company"),
+        (
+            "contacts",
+            "phone\n1\n",
+            "one of email, first_name, last_name, which every contact needs",
+        ),
+        ("companies", "industry\n1\n", "one of company_name, website_url, which every company"),
         ("deals", "deal_name,pipeline\n1,2\n", "nothing fills deal_stage, which every deal needs"),
         ("invoices", "a\n1\n", "tickets"),
     ],
@@ -174,7 +186,7 @@ def test_a_dry_run_holds_each_row_to_its_kind(write, summary, tmp_path):
     path = write("email,first_name,note\na@x.co,,\n,,lost\n")
     status, told = summary(path, "--object", "contacts", "--dry-run")
     assert (status, told["not_sent"], told["rejected"]) == (1, 1, 1)
-    rejects = (tmp_path / "tickets.rejects.csv").read_text()
+    rejects = (tmp_path / "tickets.dry-run.rejects.csv").read_text()
     assert "one of email, first_name, last_name is required" in rejects
 
 
