@@ -64,7 +64,5 @@ def _faults_told() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        fault = JournalError(f"the keys of the input cannot be kept: {one_line(str(error))}")
-    else:
-        return
-    raise fault
+        why = one_line(str(error))
+        raise JournalError(f"the keys of the input cannot be kept: {why}") from error
