@@ -62,12 +62,12 @@ class Bulk:
 
     `give_up_after` is how long an outage is waited out, in seconds, or None for ever, and
     `unreachable_after` the same while there was no answer at all yet. `rate` is in attempts per
-    second, at the most, or None; it needs the extra `cli`. With a journal, `on_repeat` is what
-    becomes of a row whose key an earlier row of the input has ("first": a duplicate; "reject":
-    rejected), and `derive_keys` gives each row without a key one that is made of the import's id
-    and the row's number, so that it is safe to send again. With `reconcile`, rows whose answers
-    were lost are looked for in the list at the end, after `quarantine` seconds where a request may
-    still be running.
+    second, at the most, or None; it needs the extra `cli`. `on_repeat` is what becomes of a row
+    whose key an earlier row of the input has ("first": a duplicate; "reject": rejected). With a
+    journal, `derive_keys` gives each row without a key one that is made of the import's id and the
+    row's number, so that it is safe to send again. With `reconcile`, rows whose answers were lost
+    are looked for in the list at the end, after `quarantine` seconds where a request may still be
+    running: with a journal all of them, and else those that a 409 has left in doubt.
     """
 
     give_up_after: float | None = attrs.field(default=1800.0, validator=_positive)
@@ -202,16 +202,17 @@ class _Many(Generic[T]):
 
     def withholds(self, outcome: Outcome[Any]) -> bool:
         """Say whether an outcome is to be settled at the end; without a journal, held rows only."""
-        undecided = self._books.undecided
-        withheld = self._bulk.reconcile and (
-            outcome.row in self._books.repeats
-            or (outcome.row in undecided and (outcome.held or self._journal is not None))
-        )
+        undecided, repeats = self._books.undecided, self._books.repeats
+        withheld = False
+        if self._bulk.reconcile and outcome.row in repeats:
+            withheld = repeats[outcome.row].first in undecided
+        elif self._bulk.reconcile and outcome.row in undecided:
+            withheld = outcome.held or self._journal is not None
         if withheld:
             _tell(self._hooks, RowInDoubt(outcome.row))
         else:
             undecided.pop(outcome.row, None)
-            self._books.repeats.pop(outcome.row, None)
+            repeats.pop(outcome.row, None)
         return withheld
 
     async def settled(self, *, look: bool) -> list[Outcome[T]]:
@@ -274,8 +275,10 @@ class _Many(Generic[T]):
         ]
 
     async def _verdicts(self, undecided: Iterable[Undecided]) -> list[Verdict]:
+        if not (doubts := self._doubts(undecided)):
+            return []
         return await _verdicts(
-            self._doubts(undecided),
+            doubts,
             self.verbs,
             began=self._began,
             journal=self._journal,
