@@ -44,6 +44,7 @@ MAY_IMPORT = {
         "bulk.journal",
         "bulk.limiter",
         "bulk.many",
+        "bulk.reconcile",
         "errors",
         "events",
         "models",

@@ -38,6 +38,12 @@ for order, (place, name, text) in enumerate(
             "import",
             "Import a file of tickets, or of another kind of object.",
         ),
+        (
+            "journals:reconcile",
+            "reconcile",
+            "Settle the rows of an import whose answers were lost.",
+        ),
+        ("journals:report", "report", "Print what the journal of an import knows."),
         ("configuring:config", "config", "Show the settings in force, and where they come from."),
         ("serving:serve", "sandbox", "Run a sandbox that speaks the Routera API, until Ctrl-C."),
     ]

@@ -46,6 +46,9 @@ _MOST = 1_000
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
+SANDBOX = "sandbox "
+"""What a journal's target begins with, when it is a sandbox's file."""
+
 _WRONG = (ConfigurationError, UnauthorizedError, ForbiddenError, NotFoundError)
 """What stops an import because it was told something wrong."""
 
@@ -162,13 +165,13 @@ class Options:
             max_rejects=self.max_rejects,
             canary=self.canary,
             journal=self.journal or not (self.no_journal or self._vanishes),
-            target=f"sandbox {self.sandbox_db.resolve()}" if self.sandbox_db else None,
+            target=f"{SANDBOX}{self.sandbox_db.resolve()}" if self.sandbox_db else None,
             bulk=Bulk(
                 give_up_after=_seconds("--give-up-after", self.give_up_after),
                 rate=self.rate,
                 on_repeat=self.on_repeat,
                 derive_keys=not self.no_key,
-                quarantine=_bounded("--quarantine", self.quarantine),
+                quarantine=bounded_seconds("--quarantine", self.quarantine),
             ),
         )
 
@@ -211,6 +214,8 @@ def import_file(
     imported again with the same command.
     """
     options.check()
+    if options.journal is not None and options.journal.resolve() == file.resolve():
+        raise ConfigurationError("--journal must be another file than the input")
     settings = _settings(options, connection)
     shown = Shown.prepared(file, options)
     if options.dry_run:
@@ -389,7 +394,8 @@ def _seconds(option: str, text: str) -> float | None:
     return float(match[1]) * _SECONDS[match[2]]
 
 
-def _bounded(option: str, text: str) -> float:
+def bounded_seconds(option: str, text: str) -> float:
+    """Read a duration such as 30m; raises `ConfigurationError` for any other text."""
     if (seconds := _seconds(option, text)) is None:
         raise ConfigurationError(f"{option} must be a duration such as 90s, 30m or 2h: {text!r}")
     return seconds

@@ -280,7 +280,7 @@ class Forgiving:
 
     def _lost(self) -> None:
         if sys.stderr is self._stream:  # else Python would try it again at its exit, and say so
-            sys.stderr = Path(os.devnull).open("w", encoding="utf-8")
+            sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
         self._stream = None
 
 
