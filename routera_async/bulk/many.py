@@ -339,10 +339,11 @@ async def _verdicts(
     now = await verbs.server_time()
     behind = timedelta(0) if now is None else now - _time(clock())
     last = max(doubt.last_sent for doubt in doubts)
+    waits = not all(doubt.held for doubt in doubts)
+    seconds = max(0.0, last.timestamp() + quarantine - clock()) if waits else 0.0
+    _tell(hooks, ImportReconciling(sum(not doubt.sure for doubt in doubts), seconds))
 
     async def wait() -> None:
-        seconds = max(0.0, last.timestamp() + quarantine - clock())
-        _tell(hooks, ImportReconciling(len(doubts), seconds))
         await asyncio.sleep(seconds)
 
     async def claimed(ids: Iterable[str]) -> set[str]:
