@@ -333,9 +333,9 @@ class Shown:
         again = f"run the same command again {how}".rstrip()
         if self.work.summary.journal is not None:
             again += ": it goes on where it was"
-        unread = self.work.unread
-        rows = "1 row was" if unread == 1 else f"{unread:,} rows were"
-        self.note(f"{why}: {rows} not read; {again}")
+        unsent = self.work.unread + self.work.summary.not_sent
+        rows = "1 row was" if unsent == 1 else f"{unsent:,} rows were"
+        self.note(f"{why}: {rows} not sent; {again}")
 
     def _took(self, outcome: Outcome[Any]) -> None:
         self._watch.told(outcome)

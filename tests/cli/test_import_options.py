@@ -271,7 +271,7 @@ def test_a_canary_asks_nobody_where_nobody_is(imports, api, write):
     path = write(10)
     ended = imports(path, "--canary", "4")
     assert (ended.status, ended.record["read"], ended.record["created"]) == (3, 4, 4)
-    told = "stopped after the canary: 6 rows were not read; run the same command again with --yes"
+    told = "stopped after the canary: 6 rows were not sent; run the same command again with --yes"
     assert told in ended.err
     assert posts(api) == 4
     again = imports(path, "--canary", "4", "--yes")
@@ -300,7 +300,7 @@ def test_too_many_rejects_stop_an_import(imports, api, write, allowed, done):
     assert (told["unknown"], told["not_sent"]) == (0, 0)
     assert told["created"] == len(in_store(api))
     assert "more than max_rejects allows" in ended.err
-    assert "rows were not read; run the same command again" in ended.err
+    assert "rows were not sent; run the same command again" in ended.err
 
 
 def test_a_mapping_that_is_wrong_is_wrong_usage(imports, api, write):
