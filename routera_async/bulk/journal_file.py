@@ -88,7 +88,8 @@ def after(before: Record | None, told: Record) -> Record:
     """
     row, status, attempts, sent, id_, key, reason, body = told
     if before is None:
-        return (row, status, max(0, attempts), *told[3:])
+        kept = None if attempts == PROVEN else body
+        return (row, status, max(0, attempts), sent, id_, key, reason, kept)
     _, was, earlier, first, old_id, old_key, *_ = before
     if attempts == PROVEN:
         attempts, first = (0, None) if status == NOT_SENT else (earlier, first)

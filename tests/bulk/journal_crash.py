@@ -33,6 +33,8 @@ class Outcome:
     status: str
     id: str | None = None
     reason: str | None = None
+    body: str | None = None
+    proven: bool = False
 
 
 @attrs.define
@@ -45,11 +47,12 @@ class Row:
     key: str | None = None
     id: str | None = None
     reason: str | None = None
+    body: str | None = None
 
     def as_tuple(self):
         """Return what an entry must say."""
         first = self.sent[0] if self.sent else None
-        return (self.status, len(self.sent), first, self.id, self.key, self.reason)
+        return (self.status, len(self.sent), first, self.id, self.key, self.reason, self.body)
 
 
 def model(told, now=NOW):
@@ -65,7 +68,7 @@ def model(told, now=NOW):
         elif isinstance(each, Intent):
             row = rows.setdefault(each.row, Row())
             row.sent.append(now)
-            row.under_way, row.status, row.reason = True, "unknown", None
+            row.under_way, row.status, row.reason, row.body = True, "unknown", None, None
             row.key = each.key or row.key
         else:
             settle(rows.setdefault(each.row, Row(status="")), each)
@@ -73,7 +76,15 @@ def model(told, now=NOW):
 
 
 def settle(row, outcome):
-    """Hear an outcome: "not sent" withdraws the intent under way and decides nothing else."""
+    """Hear an outcome: "not sent" withdraws the intent under way and decides nothing else.
+
+    One that is proven decides whatever the attempts have met.
+    """
+    if outcome.proven:
+        row.status, row.id, row.reason, row.body = outcome.status, outcome.id, outcome.reason, None
+        row.sent = [] if outcome.status == "not_sent" else row.sent
+        row.under_way = False
+        return
     if outcome.status != "not_sent" or not row.sent:
         row.status = outcome.status
     elif not row.under_way:
@@ -82,12 +93,20 @@ def settle(row, outcome):
         row.sent.pop()
         row.status = "unknown" if row.sent else "not_sent"
     row.under_way = False
-    row.id, row.reason = outcome.id or row.id, outcome.reason
+    row.id, row.reason, row.body = outcome.id or row.id, outcome.reason, outcome.body
 
 
 def as_tuple(entry):
     """Return an entry as the model has it."""
-    return (entry.status, entry.attempts, entry.sent, entry.id, entry.key, entry.reason)
+    return (
+        entry.status,
+        entry.attempts,
+        entry.sent,
+        entry.id,
+        entry.key,
+        entry.reason,
+        entry.body,
+    )
 
 
 async def everything(journal, rows):

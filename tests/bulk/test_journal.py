@@ -128,6 +128,71 @@ async def test_the_first_time_of_sending_stays(path):
         assert await journal.known(1) == Entry(1, "unknown", 1, NOW + 4)
 
 
+async def test_what_a_list_proves(path):
+    """What is proven holds against whatever attempts have met: "not sent" takes all of them back.
+
+    The key stays, what was sent is not kept any longer, and the row may be sent again as if new.
+    """
+    async with opened(path) as journal:
+        for row in range(3):
+            await journal.intend(row, f"k{row}")
+            journal.settle(row, "unknown", reason="reset", body='{"fields": {}}')
+            assert (await journal.known(row)).body == '{"fields": {}}'
+        journal.settle(0, "not_sent", reason="absent", proven=True)
+        journal.settle(1, "created", id=UUID, proven=True)
+        journal.settle(2, "duplicate", id="17", reason="theirs", proven=True)
+        journal.settle(3, "duplicate", proven=True)
+        told = {
+            0: Entry(0, "not_sent", 0, None, None, "k0", "absent"),
+            1: Entry(1, "created", 1, NOW, UUID, "k1"),
+            2: Entry(2, "duplicate", 1, NOW, "17", "k2", "theirs"),
+            3: Entry(3, "duplicate"),
+        }
+        assert {row: await journal.known(row) for row in told} == told
+    async with opened(path) as journal:
+        assert {row: await journal.known(row) for row in told} == told
+        assert [entry async for entry in journal.undecided()] == []
+        await journal.intend(0, "k0")
+        journal.settle(0, "not_sent")
+        assert (await journal.known(0)).status == "not_sent"
+
+
+async def test_a_body_is_kept_as_it_was_sent(path):
+    """What was sent of a row in doubt comes back as it was, and goes with the next outcome."""
+    body = '{"fields": {"ticket_name": "nul\\u0000 \\ud83d\\ude00 é 😀 \\n", "n": 1e400}}' * 99
+    async with opened(path) as journal:
+        journal.settle(0, "held", body=body)
+        journal.settle(1, "unknown", body=body)
+    async with opened(path) as journal:
+        assert [entry.body async for entry in journal.undecided()] == [body, body]
+        assert body not in repr(await journal.known(0))
+        await journal.intend(0, None)
+        journal.settle(1, "created")
+        assert (await journal.known(0)).body is (await journal.known(1)).body is None
+
+
+async def test_whose_an_id_is(path):
+    """An id is a row's once it is told of it, on disk or not, whatever it looks like."""
+    ids = [UUID, UUID.upper(), "17", "é"]
+    async with opened(path) as journal:
+        for row, id_ in enumerate(ids[:3]):
+            journal.settle(row, "created", id=id_)
+        journal.settle(4, "rejected")
+        assert await journal.owned([*ids, "18", UUID.replace("5", "6")]) == set(ids[:3])
+        assert await journal.owned(iter(ids[:1])) == {UUID}
+        assert await journal.owned([]) == set()
+        journal.settle(5, "duplicate", id="é")
+        assert await journal.owned(["é"]) == {"é"}
+    async with opened(path) as journal:
+        assert await journal.owned(ids) == set(ids)
+
+
+def test_what_a_row_takes_on_disk(memory):
+    """A row that is done takes about 50 bytes: what was sent is kept for rows in doubt alone."""
+    large(memory / "journal", 20_000)
+    assert 40 < (memory / "journal").stat().st_size / 20_000 < 60
+
+
 @pytest.mark.parametrize("id_", [UUID, UUID.upper(), UUID.replace("-", ""), "17", "é", "ab" * 40])
 async def test_an_id_comes_back_as_it_was(path, id_):
     """Any id comes back as it was given; a UUID takes 16 bytes."""
@@ -180,7 +245,15 @@ texts = st.none() | st.sampled_from(["ext-1", UUID, "ä b"])
 ops = st.lists(
     st.one_of(
         st.lists(st.builds(Intent, st.integers(0, 12), texts), min_size=1, max_size=4),
-        st.builds(Outcome, st.integers(0, 12), st.sampled_from(STATUSES), texts, texts),
+        st.builds(
+            Outcome,
+            st.integers(0, 12),
+            st.sampled_from(STATUSES),
+            texts,
+            texts,
+            st.none() | st.just('{"fields": {}}'),
+            st.booleans(),
+        ),
         st.sampled_from(["flush", "reopen", "turn"]),
         st.integers(0, 13),  # ask what is known of it
     ),
@@ -230,7 +303,9 @@ class Told:
             await asyncio.gather(*map(self.intend, op))
         elif isinstance(op, Outcome):
             self.told.append(op)
-            self.journal.settle(op.row, op.status, id=op.id, reason=op.reason)
+            self.journal.settle(
+                op.row, op.status, id=op.id, reason=op.reason, body=op.body, proven=op.proven
+            )
         elif op == "flush":
             await self.journal.flush()
             assert self.holds(len(self.told))
@@ -285,7 +360,8 @@ def grown(path, groups):
 
 def intents(rows, key=""):
     """Return records of intents."""
-    return [(row, journal_file.OPEN, 1, int(NOW * 1000), None, f"{key}{row}", None) for row in rows]
+    now = int(NOW * 1000)
+    return [(row, journal_file.OPEN, 1, now, None, f"{key}{row}", None, None) for row in rows]
 
 
 def content(path):
@@ -352,7 +428,9 @@ def anywhere(data):
 @pytest.mark.parametrize("bits", [of_structure, anywhere])
 def test_a_changed_bit_is_refused_or_harmless(memory, bits):
     """Whatever bit of a journal changes, it is refused, or it holds what it held."""
-    settled = [(row, journal_file.CREATED, 0, None, UUID, None, "why") for row in range(0, 300, 3)]
+    settled = [
+        (row, journal_file.CREATED, 0, None, UUID, None, "why", "{}") for row in range(0, 300, 3)
+    ]
     path, copy = memory / "journal", memory / "copy"
     grown(path, [intents(range(300)), settled])
     data, whole = path.read_bytes(), content(path)
@@ -778,7 +856,7 @@ def large(path, rows):
     for start in range(0, rows, 10_000):
         file.write(
             [
-                (row, journal_file.CREATED, 1, int(NOW * 1000), UUID, f"ext-{row}", None)
+                (row, journal_file.CREATED, 1, int(NOW * 1000), UUID, f"ext-{row}", None, None)
                 for row in range(start, start + 10_000)
             ]
         )
