@@ -205,10 +205,11 @@ def caught(bug: Bug) -> str | None:
         for seed in range(SEEDS):
             if violations := simulate(seed).violations:
                 return f"seed {seed}: {violations[0].invariant}"
-    return _caught_by_test(bug.name, bug.test) if bug.test else None
+    return caught_by_test(bug.name, bug.test) if bug.test else None
 
 
-def _caught_by_test(name: str, test: str) -> str | None:
+def caught_by_test(name: str, test: str) -> str | None:
+    """Return a test if it fails with a bug planted."""
     ended = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "tests.simulation.seeded", test],
         env=os.environ | {VARIABLE: name},

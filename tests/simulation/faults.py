@@ -64,7 +64,7 @@ def _slow_answer(x: Exchange) -> None:
 def _dripped(x: Exchange) -> None:
     """Do it, and send the answer's first hundred bytes one by one, for long or very long."""
     answer = x.commit()
-    data = written(answer.status, answer.body)
+    data = written(answer.status, answer.body, *x.server.always())
     gap = x.patience * x.rng.uniform(0.2, 3.0) / 100
     for at in range(100):
         x.send(data[at : at + 1])
@@ -151,8 +151,9 @@ def _chunks(body: bytes) -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
 
 
-def _chunked_head(status: int) -> bytes:
-    return f"HTTP/1.1 {status} Simulated\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+def _chunked_head(status: int, *headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status} Simulated", "Transfer-Encoding: chunked", *headers]
+    return "\r\n".join([*lines, "", ""]).encode()
 
 
 def _bad_chunk(status: int, body: bytes) -> bytes:
@@ -162,7 +163,8 @@ def _bad_chunk(status: int, body: bytes) -> bytes:
 def _chunked(x: Exchange) -> None:
     """Do it, and answer in chunks: nothing is wrong with that."""
     answer = x.commit()
-    x.whole(_chunked_head(answer.status) + _chunks(answer.body) + b"0\r\n\r\n", answer.status)
+    head = _chunked_head(answer.status, *x.server.always())
+    x.whole(head + _chunks(answer.body) + b"0\r\n\r\n", answer.status)
 
 
 def _interim(x: Exchange) -> None:
@@ -194,7 +196,8 @@ def _lying_gzip(x: Exchange) -> None:
     """Do it, and call a body compressed that is not, or cut a compressed one short."""
     answer = x.commit()
     packed = gzip.compress(answer.body, mtime=0)[:-9] if x.rng.random() < 0.5 else answer.body
-    x.whole(written(answer.status, packed, "Content-Encoding: gzip"), answer.status)
+    headers = ("Content-Encoding: gzip", *x.server.always())
+    x.whole(written(answer.status, packed, *headers), answer.status)
 
 
 FAULTS: dict[str, Fault] = {

@@ -52,9 +52,9 @@ class _Task(asyncio.Task):
 class SimLoop(asyncio.BaseEventLoop):
     """Runs callbacks in an order drawn from `seed`, on a clock that only timers move.
 
-    The clock begins at `now`. No thread and no socket can be used. `at_step` is called with the number of each step. Raises
-    `Deadlock` when nothing more can happen, and `Endless` after `most_seconds` of virtual time or
-    `most_steps`.
+    The clock begins at `now`. No thread and no socket can be used. `at_step` is called with the
+    number of each step. Raises `Deadlock` when nothing more can happen, and `Endless` after
+    `most_seconds` of virtual time or `most_steps`.
     """
 
     def __init__(
@@ -91,6 +91,11 @@ class SimLoop(asyncio.BaseEventLoop):
         """
         try:
             return self.run_until_complete(main)
+        except BaseException:
+            self.at_step = None
+            self.call_soon(self.stop)
+            self.run_forever()  # `main` may have ended as well, and asked the loop to stop
+            raise
         finally:
             self._end_tasks()
             self.run_until_complete(self.shutdown_asyncgens())

@@ -2,7 +2,9 @@
 
 import os
 
-from .bugs import BUGS, VARIABLE
+from . import bugs, import_bugs
 
-(_planted,) = (bug.plant() for bug in BUGS if bug.name == os.environ[VARIABLE])
+(_planted,) = (
+    bug.plant() for bug in (*bugs.BUGS, *import_bugs.BUGS) if bug.name == os.environ[bugs.VARIABLE]
+)
 _planted.__enter__()

@@ -220,7 +220,7 @@ class Server:
 
     def know(self, rows: Iterable[Row]) -> None:
         """Learn which rows there are."""
-        self._rows = {f"r{row.number}": row for row in rows}
+        self._rows = {row.marker: row for row in rows}
 
     def mint(self) -> str:
         """Return a token that is valid now."""

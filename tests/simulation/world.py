@@ -1,18 +1,19 @@
 """What one run shares: its random streams, its rows, what was seen of them, and its trace."""
 
-import asyncio
 import hashlib
 import random
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from routera_async import NewTicket
 from routera_async.events import AttemptFinished, AttemptStarted
 
 from .loop import SimLoop
+
+if TYPE_CHECKING:
+    from asyncio import TimerHandle
 
 EPOCH = 1_777_629_600.0
 """2026-05-01T10:00:00Z: when every run begins, by the server's clock."""
@@ -66,8 +67,9 @@ class Row:
 
     number: int
     key: str | None
-    new: NewTicket
+    new: Any
     minted: bool
+    marker: str = attrs.field()
     cancelled_at: float | None = None
     patience: float | None = None
     began: float | None = None
@@ -77,6 +79,10 @@ class Row:
     finished: list[AttemptFinished] = attrs.field(factory=list)
     connects: list[str] = attrs.field(factory=list)
     seen: list[Seen] = attrs.field(factory=list)
+
+    @marker.default
+    def _own(self) -> str:
+        return f"r{self.number}"
 
     @property
     def keyed(self) -> bool:
@@ -99,7 +105,7 @@ class World:
         self.faults: dict[str, int] = {}
         self.violations: list[Violation] = []
         self.life = 0
-        self._due: dict[int, tuple[asyncio.TimerHandle, Callable[..., None], tuple[Any, ...]]] = {}
+        self._due: dict[int, tuple[TimerHandle, Callable[..., None], tuple[Any, ...]]] = {}
         self._events = 0
 
     def at(self, when: float, do: Callable[..., None], *args: Any) -> None:
