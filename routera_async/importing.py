@@ -200,7 +200,7 @@ class FileImport:
                 yield
         finally:
             if self._journal is not None:
-                await self._journal.aclose()
+                await _close(self._journal)
 
     async def run(
         self, client: RouteraClient, *, on_progress: Callable[[ImportProgress], None] | None = None
@@ -293,11 +293,7 @@ class FileImport:
         self.resumed += outcome.resumed
         self.summary.add(outcome.status)
         self.on_outcome(outcome)
-        if outcome.status in {"created", "duplicate"} or (
-            outcome.status == "not_sent" and not sent
-        ):
-            return
-        if outcome.status == "rejected" or self._journal is None:
+        if self._is_reject(outcome.status, sent=sent):
             self.rejects.write(outcome.given, outcome.status, str(outcome.error or outcome.reason))
         if self.fault is None and sent and self._is_too_bad():
             self.fault = ConfigurationError(
@@ -305,6 +301,12 @@ class FileImport:
                 f"max_rejects allows: look at {self.rejects.path}, and mend the mapping"
             )
             self._stop.set()  # what is under way may finish
+
+    def _is_reject(self, status: OutcomeName, *, sent: bool) -> bool:
+        """Say whether a row goes to the file: one that a journal has to be sent again does not."""
+        if status in {"unknown", "not_sent"}:
+            return sent and self._journal is None
+        return status == "rejected"
 
     def _is_too_bad(self) -> bool:
         return _too_many(self._settings.max_rejects, self.summary.rejected, self.done)
@@ -368,7 +370,7 @@ class FileImport:
         except asyncio.CancelledError:
             await asyncio.wait([opening])
             if opening.exception() is None and (journal := opening.result()) is not None:
-                await journal.aclose()
+                await _close(journal)
             raise
 
     def _opened_journal(self, client: RouteraClient) -> Journal | None:
@@ -398,6 +400,15 @@ def _digest(path: Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+async def _close(journal: Journal) -> None:
+    """Close a journal, and wait for that also when cut off: who begins again must find it free."""
+    try:
+        await journal.aclose()
+    except asyncio.CancelledError:
+        await journal.aclose()
+        raise
 
 
 async def _always(_: ImportProgress) -> bool:

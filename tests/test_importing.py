@@ -1,0 +1,306 @@
+"""`import_file`: a file into Routera from code, as a web backend's background task does it."""
+
+import asyncio
+import json
+
+import pytest
+
+from routera_async import (
+    Bulk,
+    ConfigurationError,
+    ImportProgress,
+    ImportSettings,
+    JournalError,
+    Mapping,
+    NotSentError,
+    RouteraClient,
+    UnauthorizedError,
+    import_file,
+)
+from routera_async.bulk.readers import open_source
+from routera_async.bulk.report import Summary
+from routera_async.importing import FileImport
+
+HEADER = "ticket_name,pipeline,ticket_stage,external_id\n"
+AT_ONCE = Bulk(quarantine=0.0)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a file of so many tickets, or of a content, and return its path."""
+
+    def write(content=3, name="tickets.csv"):
+        if isinstance(content, int):
+            content = HEADER + "".join(f"T,p,new,{n}\n" for n in range(content))
+        path = tmp_path / name
+        path.write_text(content)
+        return path
+
+    return write
+
+
+def told(summary):
+    """Return a tally as one can compare it."""
+    assert summary.conserves()
+    names = ("read", "created", "duplicate", "rejected", "unknown", "not_sent")
+    return tuple(getattr(summary, name) for name in names)
+
+
+async def test_a_file_is_imported(client, sandbox, write):
+    """Each good row is a record, and the summary says where the journal and the rejects are."""
+    path = write(HEADER + "A,p,new,1\n,p,new,2\nC,p,new,1\n")
+    summary = await import_file(client, path)
+    assert told(summary) == (3, 1, 1, 1, 0, 0)
+    assert summary.journal == f"{path}.journal"
+    assert summary.rejects == str(path.with_name("tickets.rejects.csv"))
+    assert summary.requests == 1
+    (record,) = sandbox.store.records()
+    assert (record["ticket_name"], record["external_id"]) == ("A", "1")
+
+
+OTHERS = [
+    pytest.param("contacts", "email,first_name\na@x.co,Ann\nb@x.co,\na@x.co,\n", id="contacts"),
+    pytest.param("companies", "website_url\nhttps://a.co\nhttps://b.co\nhttps://a.co\n", id="co"),
+    pytest.param("deals", "deal_name,pipeline,deal_stage\nA,p,open\nB,p,open\nA,p,open\n", id="d"),
+]
+
+
+@pytest.mark.parametrize(("kind", "content"), OTHERS)
+async def test_each_kind_is_imported(client, sandbox, write, kind, content):
+    """A row is what `object` says; by its own key it is seen to repeat another."""
+    summary = await import_file(client, write(content), settings=ImportSettings(object=kind))
+    twice = kind != "deals"
+    assert told(summary) == (3, 3 - twice, int(twice), 0, 0, 0)
+    assert sandbox.store.count(kind) == 3 - twice
+    again = await import_file(client, write(content), settings=ImportSettings(object=kind))
+    assert (told(again), again.requests) == (told(summary), 0)
+
+
+async def test_a_mapping_is_made_in_code(client, sandbox, write):
+    """The same as the command line's options, by names."""
+    mapping = Mapping.build(
+        ("Key", "What"),
+        known_fields=("ticket_name", "pipeline", "ticket_stage", "external_id"),
+        maps=["ticket_name=What", "external_id=Key"],
+        sets=["pipeline=p", "ticket_stage=new"],
+    )
+    assert told(await import_file(client, write("Key,What\n1,A\n"), mapping=mapping))[:2] == (1, 1)
+    (record,) = sandbox.store.records()
+    assert (record["ticket_name"], record["pipeline"]) == ("A", "p")
+
+
+async def test_progress_is_told(client, write):
+    """Whoever asked hears how far it is: never backwards, at most all, and all at the end."""
+    heard = []
+    summary = await import_file(client, write(200), on_progress=heard.append)
+    assert all(isinstance(each, ImportProgress) for each in heard)
+    assert {each.total for each in heard} == {200}
+    done = [each.done for each in heard]
+    assert done == sorted(done)
+    assert (done[-1], heard[-1].summary.created) == (200, 200)
+    assert heard[0].summary is not heard[-1].summary
+    assert told(summary) == (200, 200, 0, 0, 0, 0)
+
+
+async def test_without_a_journal_there_is_none(client, write, tmp_path):
+    """journal=False writes nothing down; rows are not looked for in each other then."""
+    summary = await import_file(client, write(2), settings=ImportSettings(journal=False))
+    assert (told(summary), summary.journal) == ((2, 2, 0, 0, 0, 0), None)
+    assert [each.name for each in tmp_path.iterdir()] == ["tickets.csv"]
+
+
+async def test_a_journal_may_stand_elsewhere(client, write, tmp_path):
+    """By a path, as where the folder of the input is not one's own."""
+    settings = ImportSettings(journal=tmp_path / "kept" / "one.journal")
+    with pytest.raises(JournalError, match="cannot be opened"):
+        await import_file(client, write(2), settings=settings)
+    (tmp_path / "kept").mkdir()
+    summary = await import_file(client, write(2), settings=settings)
+    assert summary.journal == str(tmp_path / "kept" / "one.journal")
+
+
+async def test_a_limit_reads_no_more_and_later_all(client, write):
+    """What was done under a limit is not done again without it."""
+    path = write(5)
+    assert told(await import_file(client, path, settings=ImportSettings(limit=2)))[:2] == (2, 2)
+    summary = await import_file(client, path)
+    assert (told(summary)[:2], summary.requests) == ((5, 5), 3)
+
+
+async def cancelled_at(client, path, number):
+    """Begin an import, and cancel it at the N-th turn of the loop; say whether it had ended."""
+    task = asyncio.create_task(import_file(client, path, settings=ImportSettings(bulk=AT_ONCE)))
+    for _ in range(number):
+        await asyncio.sleep(0)
+    task.cancel()
+    try:
+        await task
+    except asyncio.CancelledError:
+        return False
+    return True
+
+
+async def test_it_can_be_cancelled_at_any_moment(client, sandbox, write):
+    """Whenever that is, the journal is closed, and the same import goes on to the same end."""
+    path, number = write(40), 0
+    while not await cancelled_at(client, path, number):
+        number += 1 + number // 8
+        assert number < 100_000
+    assert number > 50
+    summary = await import_file(client, path, settings=ImportSettings(bulk=AT_ONCE))
+    assert told(summary) == (40, 40, 0, 0, 0, 0)
+    assert sandbox.store.count() == 40
+
+
+async def test_the_loop_is_not_blocked_while_the_file_is_read_through(client, write):
+    """Counting its rows, hashing it and opening the journal are done in a thread."""
+    path = write(30_000)
+    task = asyncio.create_task(import_file(client, path, settings=ImportSettings(limit=0)))
+    loop, longest = asyncio.get_running_loop(), 0.0
+    turns = 0
+    while not task.done():
+        began = loop.time()
+        await asyncio.sleep(0)
+        longest, turns = max(longest, loop.time() - began), turns + 1
+    assert told(await task) == (0, 0, 0, 0, 0, 0)
+    assert turns > 100
+
+
+@pytest.mark.parametrize(("allowed", "stops"), [(2, True), ("10%", True), (200, False)])
+async def test_too_many_rejects_stop_it(client, sandbox, write, allowed, stops):
+    """What is under way may finish, and the error tells where to look."""
+    path = write(HEADER + "".join(f"T,{'p' if n % 2 else ''},new,{n}\n" for n in range(400)))
+    work = import_file(client, path, settings=ImportSettings(max_rejects=allowed))
+    if not stops:
+        assert told(await work) == (400, 200, 0, 200, 0, 0)
+        return
+    with pytest.raises(ConfigurationError, match="more than max_rejects allows: look at") as caught:
+        await work
+    assert str(path.with_name("tickets.rejects.csv")) in str(caught.value)
+    assert sandbox.store.count() < 200
+    summary = await import_file(client, path)
+    assert told(summary) == (400, 200, 0, 200, 0, 0)
+
+
+async def test_after_the_canary_it_asks(client, sandbox, write):
+    """`confirm` is told how far it is, when the canary's rows are done; its answer is obeyed."""
+    path, asked = write(20), []
+
+    async def no(progress):
+        asked.append((progress.done, progress.summary.created, sandbox.store.count()))
+        return False
+
+    settings = ImportSettings(canary=3)
+    assert told(await import_file(client, path, settings=settings, confirm=no))[:2] == (3, 3)
+    assert asked == [(3, 3, 3)]
+    assert told(await import_file(client, path, settings=settings))[:2] == (20, 20)
+
+
+async def test_a_canary_in_doubt_is_asked_about_too(client, sandbox, write):
+    """Rows that are settled only at the end hold nobody up."""
+    sandbox.faults.script("disconnect_after_commit")
+    bulk = Bulk(quarantine=0.0, derive_keys=False)
+    path = write("ticket_name,pipeline,ticket_stage\nA,p,new\nB,p,new\nC,p,new\n")
+    summary = await import_file(client, path, settings=ImportSettings(canary=2, bulk=bulk))
+    assert told(summary) == (3, 3, 0, 0, 0, 0)
+
+
+async def test_what_confirm_raises_is_raised(client, write):
+    """A fault of the caller's own is the caller's."""
+
+    async def broken(_):
+        raise LookupError("nobody there")
+
+    with pytest.raises(LookupError):
+        await import_file(client, write(5), settings=ImportSettings(canary=2), confirm=broken)
+    assert told(await import_file(client, write(5)))[:2] == (5, 5)
+
+
+async def test_a_refused_token_stops_it(sandbox, write):
+    """The account's fault is raised, and no row is told as rejected."""
+    async with RouteraClient(sandbox.mint_token(ttl=0), base_url=sandbox.url) as client:
+        with pytest.raises(UnauthorizedError):
+            await import_file(client, write(50))
+    async with RouteraClient(sandbox.token, base_url=sandbox.url) as client:
+        assert told(await import_file(client, write(50))) == (50, 50, 0, 0, 0, 0)
+
+
+async def test_a_host_that_is_not_there_is_given_up(write):
+    """`unreachable_after` bounds how long there may be no answer at all."""
+    settings = ImportSettings(bulk=Bulk(unreachable_after=0.5))
+    async with RouteraClient("a.b.c", base_url="http://127.0.0.1:1") as client:
+        with pytest.raises(NotSentError, match="has not answered once"):
+            await import_file(client, write(5), settings=settings)
+
+
+async def test_two_imports_by_one_journal_are_refused(client, write):
+    """The one that comes second is told so, and the first goes on."""
+    path = write(200)
+    both = (import_file(client, path), import_file(client, path))
+    ended = await asyncio.gather(*both, return_exceptions=True)
+    (summary,) = (each for each in ended if isinstance(each, Summary))
+    (refused,) = (each for each in ended if not isinstance(each, Summary))
+    assert told(summary)[:2] == (200, 200)
+    assert "in use by another import" in str(refused)
+
+
+BAD = [
+    pytest.param({"object": "invoices"}, "object must be one of tickets", id="object"),
+    pytest.param({"limit": -1}, "limit must be 0 or more", id="limit"),
+    pytest.param({"canary": -1}, "canary must be 0 or more", id="canary"),
+    pytest.param({"max_rejects": "few"}, "max_rejects must be a number or a share", id="rejects"),
+    pytest.param({"max_rejects": -1}, "max_rejects must be a number or a share", id="negative"),
+    pytest.param({"concurrency": 0}, "concurrency must be 1 to 100", id="concurrency"),
+    pytest.param({"concurrency": 101}, "concurrency must be 1 to 100", id="too much"),
+]
+
+
+@pytest.mark.parametrize(("settings", "says"), BAD)
+async def test_a_setting_that_cannot_be_is_refused(client, sandbox, write, settings, says):
+    """It is a `ConfigurationError` that names it, and nothing is sent."""
+    with pytest.raises(ConfigurationError, match=says):
+        await import_file(client, write(2), settings=ImportSettings(**settings))
+    assert sandbox.request_count == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("a,b\n1,2\n", "nothing fills ticket_name"),
+        ("", "is empty"),
+        (HEADER.encode("utf-16"), "UTF"),
+    ],
+)
+async def test_an_input_that_cannot_be_is_refused(client, sandbox, tmp_path, content, says):
+    """Before anything is sent or written."""
+    path = tmp_path / "tickets.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ConfigurationError, match=says):
+        await import_file(client, path)
+    assert sandbox.request_count == 0
+    assert list(tmp_path.iterdir()) == [path]
+
+
+async def test_rejects_are_fixed_and_imported(client, write, tmp_path):
+    """The totals of both imports are those of the input."""
+    lines = [{"ticket_name": "A" if n % 3 else None, "external_id": str(n)} for n in range(9)]
+    rest = {"pipeline": "p", "ticket_stage": "new"}
+    content = "".join(json.dumps(each | rest) + "\n" for each in lines)
+    first = await import_file(client, write(content, "t.jsonl"))
+    assert told(first) == (9, 6, 0, 3, 0, 0)
+    rejects = tmp_path / "t.rejects.jsonl"
+    rejects.write_text(rejects.read_text().replace('"ticket_name":null', '"ticket_name":"A"'))
+    second = await import_file(client, rejects)
+    assert told(second) == (3, 3, 0, 0, 0, 0)
+    assert first.created + second.created == first.read
+
+
+def test_a_tally_that_does_not_conserve_is_no_report(write):
+    """A row with two outcomes is a fault of the program, which says so instead of a summary."""
+    work = FileImport.prepared(
+        open_source(write(2)), mapping=None, settings=ImportSettings(journal=False)
+    )
+    work.rehearse()
+    work.summary.add("created")
+    with pytest.raises(AssertionError, match="the tally does not conserve"):
+        work._close_the_books()
