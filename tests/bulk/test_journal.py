@@ -667,7 +667,8 @@ from routera_async import JournalError
 
 async def main():
     journal = opened(sys.argv[1])
-    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
     promised = 0
     try:
         while True:
@@ -676,6 +677,7 @@ async def main():
     except JournalError as error:
         print(promised, error)
     await journal.aclose()
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 asyncio.run(main())
 """
