@@ -444,6 +444,22 @@ def test_a_changed_bit_is_refused_or_harmless(memory, bits):
     assert refused > 200
 
 
+def test_a_changed_schema_is_refused(memory):
+    """A bit changed in what the tables are is refused even while they are empty.
+
+    Otherwise rows might be told apart no more once there are some.
+    """
+    path, copy = memory / "journal", memory / "copy"
+    grown(path, [])
+    data = path.read_bytes()
+    for sql in (journal_file._HEADER, journal_file._ROWS):
+        start = data.index(sql.encode())
+        for at in range(start, start + len(sql)):
+            broken = bytearray(data)
+            broken[at] ^= 1 << at % 8
+            assert content(laid(copy, (bytes(broken), None))) is None
+
+
 async def test_a_log_that_was_not_copied_along(path, tmp_path):
     """A journal left by a crash is refused without its log: what is in it would be forgotten."""
     async with opened(path) as journal:
@@ -589,6 +605,15 @@ def test_many_processes_begin_at_once(path):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_the_journal_of_another_is_not_replaced(path):
+    """A journal that another process creates in the same moment is taken as it is."""
+    assert journal_file._create(path, BINDING, "one", NOW)
+    before = path.read_bytes()
+    assert not journal_file._create(path, BINDING, "other", NOW)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
 async def test_two_in_one_process(path):
     """The same process cannot open it twice either, nor does trying free it for others."""
     async with opened(path) as journal:
@@ -600,6 +625,20 @@ async def test_two_in_one_process(path):
         await journal.intend(0, None)
     async with opened(path) as journal:
         assert await journal.known(0)
+
+
+async def test_a_log_that_is_being_written(path):
+    """A log that looks broken is no damage while another process may be writing it."""
+    log = path.parent / f"{path.name}-wal"
+    async with opened(path) as journal:
+        for row in range(4):
+            await journal.intend(row, None)
+        whole = log.read_bytes()
+        log.write_bytes(whole[:60] + b"!" + whole[61:])
+        with pytest.raises(ConfigurationError, match="in use"):
+            opened(path)
+        log.write_bytes(whole)
+    assert len(resumed(path)[1]) == 4
 
 
 async def test_a_file_system_without_links(path, monkeypatch):
@@ -706,7 +745,8 @@ from routera_async import JournalError
 
 async def main():
     journal = opened(sys.argv[1])
-    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
     promised = 0
     try:
         while True:
@@ -715,6 +755,7 @@ async def main():
     except JournalError as error:
         print(promised, error)
     await journal.aclose()
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 asyncio.run(main())
 """
@@ -809,8 +850,15 @@ def test_an_outcome_does_not_wait_for_long(virtually, path):
             assert not run.runs
             await asyncio.sleep(0.02)
             assert run.runs == 1
+            intended = asyncio.create_task(journal.intend(2, None))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            journal.settle(3, "rejected")  # while that is being committed
+            await intended
+            await asyncio.sleep(0.11)
+            assert run.runs == 3
             left = as_left(path)
-        assert len(resumed(laid(path, left))[1]) == 2
+        assert len(resumed(laid(path, left))[1]) == 4
 
     virtually(main())
 
