@@ -72,12 +72,20 @@ class _Array(Rows):
 
 
 class _Csv(Rows):
-    def __init__(self, columns: Sequence[str]) -> None:
-        super().__init__(columns)
-        self._row(columns)
+    _headed = False
 
     def _add(self, flat: dict[str, Any]) -> None:
-        self._row([_csv_cell(flat.get(name)) for name in self._columns])
+        self._head()
+        self._row(_csv_cell(flat.get(name)) for name in self._columns)
+
+    def end(self) -> None:
+        self._head()
+        super().end()
+
+    def _head(self) -> None:
+        if not self._headed:
+            self._headed = True
+            self._row(self._columns)
 
     def _row(self, cells: Iterable[str]) -> None:
         line = io.StringIO()

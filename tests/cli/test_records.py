@@ -154,8 +154,11 @@ def test_wrong_usage_sends_nothing(api, routera, arguments, says):
     assert api.seen() == []
 
 
-def test_a_json_file_that_is_no_object(api, routera):
-    """A list, or a text, is not taken for fields."""
+def test_a_json_file_that_is_no_object(api, routera, tmp_path):
+    """A list is not taken for fields, and bytes that are not UTF-8 for no text."""
+    (tmp_path / "ticket.json").write_bytes(b'{"a": "\xff"}')
+    ended = routera("tickets", "create", "--json", tmp_path / "ticket.json")
+    assert (ended.status, ended.error[-19:]) == (2, "not UTF-8 at byte 8")
     ended = routera("tickets", "create", "--json", "-", stdin="[1]")
     assert (ended.status, ended.error) == (
         2,
@@ -282,8 +285,11 @@ def test_nobody_listens(routera, monkeypatch):
     """A server that cannot be reached is exit 3: it is proven that nothing was sent."""
     monkeypatch.setenv("ROUTERA_TOKEN", "a.b.c")
     for verb in (["list"], ["create", *sets(REQUIRED["tickets"])]):
-        ended = routera("tickets", *verb, "--base-url", "http://127.0.0.1:1", "--deadline", "0.5")
-        assert ended.status == 3
+        ended = routera(
+            *("tickets", *verb, "--format", "csv"),
+            *("--base-url", "http://127.0.0.1:1", "--deadline", "0.5"),
+        )
+        assert (ended.status, ended.out) == (3, "")
         assert ended.error.startswith("error: not sent: ")
 
 
@@ -389,6 +395,23 @@ def test_a_terminal_gets_a_table(api, create):
         assert max(map(len, out.splitlines())) <= 80
     os.close(terminal)
     os.close(end)
+
+
+def test_a_terminal_that_is_not_utf_8(api, create):
+    """What an encoding cannot say is escaped: JSON stays JSON, and nothing is a traceback."""
+    create(ticket_name="Ünï 🌙")
+    out = {}
+    for name in ("jsonl", "csv", "table"):
+        process = subprocess.run(
+            [*PROGRAM, "tickets", "list", "--format", name],
+            env=os.environ | api.environ | {"PYTHONIOENCODING": "latin-1"},
+            capture_output=True,
+            check=True,
+        )
+        out[name] = process.stdout.decode("latin-1")
+    assert json.loads(out["jsonl"])["ticket_name"] == "Ünï 🌙"
+    assert "Ünï \\U0001f319" in out["csv"]
+    assert "Ünï \\U0001f319" in out["table"]
 
 
 def test_a_full_disk_is_one_line(api, create):
