@@ -150,8 +150,7 @@ def dispatched(answer: Any) -> DispatchResult:
         except ValueError:
             pass  # an ISO 8601 time is read as well
         else:
-            utc = told if told.tzinfo else told.replace(tzinfo=UTC)
-            answer = {**answer, "owner_assigned_at": utc.isoformat()}
+            answer = {**answer, "owner_assigned_at": told.isoformat()}
     return from_flat(answer, DispatchResult)
 
 

@@ -51,6 +51,13 @@ class Tier(enum.StrEnum):
     PAID = "paid"
 
 
+class Grade(enum.IntEnum):
+    """A number with few values."""
+
+    GOOD = 1
+    BAD = 2
+
+
 @attrs.frozen(kw_only=True)
 class MyTicket(Ticket):
     """A ticket with a field of every kind."""
@@ -64,6 +71,7 @@ class MyTicket(Ticket):
     priority: Literal["low", "high"] | None = None
     level: Level | None = None
     tier: Tier | None = None
+    grade: Grade | None = None
     tags: list[str] | None = None
     scores: tuple[float, ...] = ()
     extra: Mapping[str, Any] | None = None
@@ -83,6 +91,7 @@ class NewMyTicket(NewTicket):
     priority: Literal["low", "high"] | None = None
     level: Level | None = None
     tier: Tier | None = None
+    grade: Grade | None = None
     tags: list[str] | None = None
     scores: tuple[float, ...] | None = None
     extra: Mapping[str, Any] | None = None
@@ -99,6 +108,7 @@ VALUES = {
     "priority": "high",
     "level": Level.HIGH,
     "tier": Tier.PAID,
+    "grade": Grade.BAD,
     "tags": ["a", "b"],
     "scores": (1.0, 2.5),
     "extra": {"a": [None]},
@@ -171,7 +181,7 @@ async def test_what_is_written_is_read(typed, sandbox):
     ticket = await typed.create(written())
     assert type(ticket) is MyTicket
     assert {name: getattr(ticket, name) for name in VALUES} == VALUES
-    assert type(ticket.tier) is Tier
+    assert (type(ticket.tier), type(ticket.grade)) == (Tier, Grade)
     assert ticket.custom == {}
     assert sandbox.store.get(ticket.id)["due"] == "2026-05-01"
     assert sandbox.store.get(ticket.id)["seen_at"] == "2026-05-01T10:00:00Z"
