@@ -94,8 +94,9 @@ class _Csv(Rows):
 
 
 class _Tables(Rows):
-    def __init__(self, columns: Sequence[str]) -> None:
+    def __init__(self, columns: Sequence[str], asked: Sequence[str]) -> None:
         super().__init__(columns)
+        self._asked = asked
         self._flats: list[dict[str, Any]] = []
 
     def _add(self, flat: dict[str, Any]) -> None:
@@ -110,26 +111,39 @@ class _Tables(Rows):
 
     def _print(self) -> None:
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in self._columns:
+        cells = {
+            name: [one_line(shown(flat.get(name)), _CELL) for flat in self._flats]
+            for name in self._columns
+        }
+        full = {
+            name: column for name, column in cells.items() if any(column) or name in self._asked
+        }
+        for name in full:
             table.add_column(name, overflow="fold", no_wrap=name == "id")
-        for flat in self._flats:
-            table.add_row(*(Text(one_line(shown(flat.get(name)), _CELL)) for name in self._columns))
+        for row in zip(*full.values(), strict=True):
+            table.add_row(*map(Text, row))
         _write_table(table)
         self._flats.clear()
 
 
-_ROWS: dict[FormatName, type[Rows]] = {
-    "table": _Tables,
-    "json": _Array,
-    "jsonl": _Lines,
-    "csv": _Csv,
-}
+_ROWS: dict[FormatName, type[Rows]] = {"json": _Array, "jsonl": _Lines, "csv": _Csv}
 
 
-def rows(chosen: FormatName | None, columns: Sequence[str], wide: Sequence[str] = ()) -> Rows:
-    """Return what prints many records: `columns` in a table, and in CSV these and the `wide`."""
+def rows(
+    chosen: FormatName | None,
+    columns: Sequence[str],
+    *,
+    wide: Sequence[str] = (),
+    asked: Sequence[str] = (),
+) -> Rows:
+    """Return what prints many records: `columns` in a table, and in CSV these and the `wide`.
+
+    A table leaves out a column that is empty throughout, unless it was `asked` for.
+    """
     name = _chosen(chosen)
-    return _ROWS[name]([*columns, *wide] if name == "csv" else columns)
+    if name == "table":
+        return _Tables(columns, asked)
+    return _ROWS[name]([*columns, *wide])
 
 
 def show(chosen: FormatName | None, record: Any) -> None:

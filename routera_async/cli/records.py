@@ -99,7 +99,8 @@ class Commands:
         hidden = _SELDOM if archived else (*_SELDOM, "archived")
         known = dict.fromkeys((*field_names(self.kind.record), *asked))
         columns = [name for name in known if name not in hidden or name in asked]
-        printed = rows(format, columns, [name for name in known if name not in columns])
+        wide = [name for name in known if name not in columns]
+        printed = rows(format, columns, wide=wide, asked=asked)
         async with connected(connection) as client:
             await print_all(
                 self.kind.of(client).list(

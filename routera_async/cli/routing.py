@@ -29,7 +29,8 @@ async def list_routers(
 ) -> int:
     """List the account's routers: all that are active, unless told."""
     columns = (*_COLUMNS, "archived") if archived else _COLUMNS
-    printed = rows(format, columns, [name for name in field_names(Router) if name not in columns])
+    wide = [name for name in field_names(Router) if name not in columns]
+    printed = rows(format, columns, wide=wide)
     async with connected(connection) as client:
         listing = client.routers.list(
             archived=archived, page_size=min(limit or LARGEST_PAGE, LARGEST_PAGE)
