@@ -92,8 +92,8 @@ class Commands:
     ) -> int:
         """List {objects}: all that are active, unless told.
 
-        They are printed as they are read, a page at a time; only json, jsonl and csv tell every
-        field that the API returned.
+        They are printed as they are read, a page at a time. A table leaves out the times, and a
+        column that is empty throughout.
         """
         asked = names_in(properties)
         hidden = _SELDOM if archived else (*_SELDOM, "archived")
