@@ -7,19 +7,17 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from ._codec import (
-    check_model,
     decode,
     dispatched,
     encode,
     encode_json,
-    field_names,
-    from_flat,
     page_from,
     to_changes,
     to_fields,
 )
 from ._listing import LARGEST_PAGE, Listing
 from ._session import PAGE_LIMIT, Answer, Session
+from ._shapes import check_model, field_names, from_flat
 from ._urls import segments_of
 from .bulk.engine import Outcome, Written, run
 from .errors import (

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from routera_async._codec import decode, encode, from_flat, page_from, to_fields, to_flat
+from routera_async._codec import decode, encode, page_from, to_fields, to_flat
+from routera_async._shapes import from_flat
 from routera_async.errors import ResponseError, ValidationError
 from routera_async.models import SYSTEM_FIELDS, NewTicket, Page, Ticket
 

@@ -14,7 +14,8 @@ import attrs
 from cyclopts import Parameter
 from rich.console import Console
 
-from routera_async._codec import encode, field_names, required_fields, to_fields
+from routera_async._codec import encode, to_fields
+from routera_async._shapes import field_names, required_fields
 from routera_async.bulk.engine import Outcome
 from routera_async.bulk.mapping import Mapping
 from routera_async.bulk.readers import Row, Source, open_source

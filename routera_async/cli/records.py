@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import attrs
 from cyclopts import App, Parameter, validators
 
-from routera_async._codec import field_names
 from routera_async._listing import LARGEST_PAGE, Listing
+from routera_async._shapes import field_names
 from routera_async.cli.calls import connected
 from routera_async.cli.failures import REFUSED, UNKNOWN, Failed, failed, warn
 from routera_async.cli.fields import fields_of

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from routera_async._codec import field_names
 from routera_async._listing import LARGEST_PAGE
+from routera_async._shapes import field_names
 from routera_async.cli.calls import connected
 from routera_async.cli.failures import REFUSED, warn
 from routera_async.cli.output import Format, rows, show
