@@ -79,6 +79,10 @@ class RouteraClient:
         source = as_auth(auth)
         if max_waiting is not None:
             whole_number("max_waiting", max_waiting, 0)
+        if not isinstance(mint_external_ids, bool):
+            raise ConfigurationError(
+                f"mint_external_ids must be True or False, not {mint_external_ids!r}"
+            )
         self._mint = mint_external_ids
         self._name(
             Session(
@@ -139,6 +143,8 @@ class RouteraClient:
         client. The copy shares the life of its original: closing one closes both. Retries under
         equal budgets share their tokens. Raises `ConfigurationError` for a setting that cannot be.
         """
+        if isinstance(headers, Mapping):
+            headers = {name: hidden(value) for name, value in headers.items()}
         old = self._session.options
         options = Options(
             retry=old.retry if isinstance(retry, EllipsisType) else retry,

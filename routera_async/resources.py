@@ -397,7 +397,8 @@ def _read(answer: Answer, reader: Callable[[Any], X]) -> X:
         error.body = answer.excerpt()
         error.attempts = answer.attempts
         error.elapsed = answer.elapsed
-        raise
+        unreadable = error.with_traceback(None)  # its frames hold the answer: a token, perhaps
+    raise unreadable
 
 
 def _as_given(record: Any) -> Any:
