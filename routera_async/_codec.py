@@ -140,6 +140,8 @@ def to_flat(record: Any) -> dict[str, Any]:
 def _declared(new: New, kind: type[New]) -> dict[str, Any]:
     if not isinstance(new, kind):
         raise ValidationError(f"expected {kind.__name__} or a mapping, not {type(new).__name__}")
+    if not isinstance(new.custom, Mapping | None):
+        raise ValidationError(f"custom must be a mapping, not {type(new.custom).__name__}")
     names = field_names(type(new))
     fields = {name: value for name in names if (value := getattr(new, name)) is not None}
     if new.custom:

@@ -199,16 +199,17 @@ class RouteraClient:
         method: str,
         path: str,
         *,
-        params: Mapping[str, str] | None = None,
+        params: Mapping[str, str | float | bool] | None = None,
         json: Any = None,
         repeatable: bool | None = None,
     ) -> Response:
         """Send a request that this client knows nothing of, with the same evidence and errors.
 
-        `path` is below the base URL, such as "/tickets/123"; `params` is the query and `json` the
-        body's value. `repeatable` says that doing it twice is the same as doing it once: True
-        unless told, but for a POST, which is sent again only when it provably was not done. Raises
-        `ValidationError` for a path that leads elsewhere.
+        `path` is below the base URL, such as "/tickets/123"; `params` is the query, of texts,
+        numbers and True or False, and `json` the body's value. `repeatable` says that doing it
+        twice is the same as doing it once: True unless told, but for a POST, which is sent again
+        only when it provably was not done. Raises `ValidationError` for a path that leads
+        elsewhere.
         """
         return await request(
             self._session, method, path, params=params, json=json, repeatable=repeatable

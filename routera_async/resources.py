@@ -18,7 +18,7 @@ from ._codec import (
 from ._listing import LARGEST_PAGE, Listing
 from ._session import PAGE_LIMIT, Answer, Session
 from ._shapes import check_model, field_names, from_flat
-from ._urls import segments_of
+from ._urls import query_of, segments_of
 from .bulk.engine import Outcome, Written, run
 from .errors import (
     Attempt,
@@ -153,8 +153,11 @@ class Objects(Generic[R, N]):
         """Return the active record with this external_id, or None.
 
         The API has no look-up, so this reads the list, a hundred records a request, until it is
-        found: on average half of all the account has. Keep ids, where there are many.
+        found: on average half of all the account has. Keep ids, where there are many. Raises
+        `ValidationError` for what is no key: None, or a blank text.
         """
+        if not _says_something(external_id):
+            raise ValidationError(f"external_id must be a text, not blank, not {external_id!r}")
         async for record in self.list(properties=properties):
             if record.external_id == external_id:
                 return record
@@ -176,10 +179,7 @@ class Objects(Generic[R, N]):
         """
         most = self._session.max_connections
         wanted = min(_CONCURRENCY, most) if concurrency is None else concurrency
-        if not 1 <= wanted <= most:
-            raise ConfigurationError(
-                f"concurrency must be 1 to {most} (max_connections), not {concurrency}"
-            )
+        _within("concurrency", wanted, most, " (max_connections)")
         return run(records, parse=parse or _as_given, write=self._create, concurrency=wanted)
 
     async def _create(
@@ -328,12 +328,12 @@ async def request(
     method: str,
     path: str,
     *,
-    params: Mapping[str, str] | None,
+    params: Mapping[str, str | float | bool] | None,
     json: Any,
     repeatable: bool | None,
 ) -> Response:
     """Send what the client knows nothing of."""
-    if method not in _METHODS:
+    if str(method) not in _METHODS:
         raise ValidationError(f"method must be one of {', '.join(_METHODS)}, not {method!r}")
     if method == "GET" and json is not None:
         raise ValidationError("a GET has no body: give params")
@@ -343,7 +343,7 @@ async def request(
     answer = await session.request(
         method,
         segments_of(path),
-        query=params,
+        query=None if params is None else query_of(params),
         body=None if json is None else encode_json(json),
         repeat=repeat,
         limit=PAGE_LIMIT,
@@ -354,8 +354,9 @@ async def request(
 def _listing(
     session: Session, path: str, kind: type[S], query: dict[str, str], *, archived: bool, size: int
 ) -> Listing[S]:
-    if not 1 <= size <= LARGEST_PAGE:
-        raise ConfigurationError(f"page_size must be 1 to {LARGEST_PAGE}, not {size}")
+    _within("page_size", size, LARGEST_PAGE)
+    if not isinstance(archived, bool):
+        raise ConfigurationError(f"archived must be True or False, not {archived!r}")
     fixed = query | ({"archived": "true"} if archived else {})
 
     async def fetch(offset: int) -> Page[S]:
@@ -380,7 +381,21 @@ def _declared_by_user(record: type[Record]) -> tuple[str, ...]:
 def _names(properties: Iterable[str]) -> Iterable[str]:
     if isinstance(properties, str):
         raise ConfigurationError(f"properties must be a list of names: [{properties!r}]")
-    return properties
+    if isinstance(properties, Iterable):
+        names = list(properties)
+        if all(isinstance(name, str) for name in names):
+            return names
+    raise ConfigurationError("properties must be a list of names, such as ['priority']")
+
+
+def _says_something(text: object) -> bool:
+    return isinstance(text, str) and bool(text.strip())
+
+
+def _within(name: str, value: Any, most: int, why: str = "") -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not 1 <= value <= most:
+        raise ConfigurationError(f"{name} must be 1 to {most}{why}, not {value!r}")
 
 
 def _query(names: Iterable[str]) -> dict[str, str]:

@@ -151,7 +151,7 @@ async def test_what_a_list_asks_for(wires, token, asked, query):
     assert len(wire.requests) == 2
 
 
-@pytest.mark.parametrize("size", [0, 101, -1])
+@pytest.mark.parametrize("size", [0, 101, -1, "10", None, 10.5, True])
 def test_a_page_size_that_the_api_does_not_take(size):
     """A page holds 1 to 100 records."""
     with pytest.raises(ConfigurationError, match="1 to 100"):
@@ -264,6 +264,41 @@ async def test_many_are_created(client, sandbox):
     assert sandbox.store.count("tickets") == 3
 
 
+async def test_custom_that_is_no_mapping(client, sandbox):
+    """A `custom` that is no mapping breaks a rule: one row's is its own, and stops no import."""
+    for custom in ([1], "ab", 5):
+        with pytest.raises(ValidationError, match="custom must be a mapping, not"):
+            await client.tickets.create(named("A", custom=custom))
+    rows = [named("A", custom=[1]), named("B")]
+    outcomes = await collected(client.tickets.create_many(rows))
+    assert [each.status for each in outcomes] == ["rejected", "created"]
+    assert sandbox.request_count == 1
+
+
+@pytest.mark.parametrize("properties", [None, 5, [1], "priority", b"ab", [["a"]]])
+async def test_properties_that_are_no_names(client, sandbox, properties):
+    """`properties` is a list of names for every verb; anything else is refused before sending."""
+    tickets = client.tickets
+    with pytest.raises(ConfigurationError, match="properties must be a list of names"):
+        tickets.list(properties=properties)
+    for call in (
+        tickets.create(named("A"), properties=properties),
+        tickets.get("1", properties=properties),
+        tickets.update("1", {}, properties=properties),
+        tickets.find("k", properties=properties),
+    ):
+        with pytest.raises(ConfigurationError, match="properties must be a list of names"):
+            await call
+    assert sandbox.request_count == 0
+
+
+@pytest.mark.parametrize("archived", ["false", None, 0])
+def test_archived_is_true_or_false(archived):
+    """A text is not taken for True, whatever it says."""
+    with pytest.raises(ConfigurationError, match="archived must be True or False"):
+        RouteraClient("eyJ").tickets.list(archived=archived)
+
+
 async def test_many_are_parsed(client):
     """`parse` gives what is to be created of each record of the input."""
 
@@ -302,7 +337,9 @@ async def test_a_fault_of_the_account_stops_all(sandbox):
     assert len(outcomes) == sandbox.request_count <= 4
 
 
-@pytest.mark.parametrize(("asked", "most"), [(0, 100), (-1, 100), (101, 100), (3, 2)])
+@pytest.mark.parametrize(
+    ("asked", "most"), [(0, 100), (-1, 100), (101, 100), (3, 2), ("3", 100), (2.0, 100), (True, 9)]
+)
 def test_a_concurrency_that_cannot_be(asked, most):
     """`concurrency` is 1 to max_connections."""
     client = RouteraClient("eyJ", max_connections=most)

@@ -135,6 +135,7 @@ def test_fields_come_from_json(api, routera, tmp_path, source):
         (["update", "1", "--clear", "created_at"], "created_at is set by the server"),
         (["get", "a/b"], "'a/b' is no id"),
         (["archive", "a/b", "../x"], "is no id"),
+        (["find", ""], "external_id must be a text, not blank"),
         (["list", "--limit", "0"], "--limit"),
         (["list", "--limit", "many"], "--limit"),
         (["list", "--format", "xml"], "--format"),
