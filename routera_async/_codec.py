@@ -116,15 +116,30 @@ def page_from(answer: Any, kind: type[R], *, limit: int, offset: int) -> Page[R]
 
 
 def dispatched(answer: Any) -> DispatchResult:
-    """Return what a dispatch's answer says; its time is an RFC 2822 date (API.md, "Dispatch")."""
-    if isinstance(answer, dict) and isinstance(when := answer.get("owner_assigned_at"), str):
+    """Return what a dispatch's answer says; its time is an RFC 2822 date (API.md, "Dispatch").
+
+    One that is no time makes no error of a dispatch that was done: it stands in `custom` as it is.
+    """
+    told = answer.get("owner_assigned_at") if isinstance(answer, dict) else None
+    if told is None:
+        return from_flat(answer, DispatchResult)
+    when = _told_time(told)
+    result = from_flat({**answer, "owner_assigned_at": when}, DispatchResult)
+    if when is None:
+        result = attrs.evolve(result, custom={**result.custom, "owner_assigned_at": told})
+    return result
+
+
+def _told_time(text: Any) -> str | None:
+    """Return a time in ISO 8601 that is told in this or as RFC 2822 does; None when it is none."""
+    if not isinstance(text, str):
+        return None
+    for read in (parsedate_to_datetime, datetime.fromisoformat):
         try:
-            told = parsedate_to_datetime(when)
-        except ValueError:
-            pass  # an ISO 8601 time is read as well
-        else:
-            answer = {**answer, "owner_assigned_at": told.isoformat()}
-    return from_flat(answer, DispatchResult)
+            return read(text).isoformat()
+        except (ValueError, OverflowError):
+            pass
+    return None
 
 
 def to_flat(record: Any) -> dict[str, Any]:

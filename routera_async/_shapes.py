@@ -17,7 +17,7 @@ from cattrs import BaseValidationError, Converter, transform_error
 from cattrs.cols import homogenous_tuple_structure_factory, list_structure_factory
 from cattrs.gen import make_dict_structure_fn, override
 
-from .errors import ConfigurationError, ResponseError
+from .errors import ConfigurationError, ResponseError, one_line
 from .models import New, Stored
 
 T = TypeVar("T")
@@ -62,7 +62,8 @@ def check_model(kind: type[Stored]) -> None:
             return
         problem = (
             f"{kind.__name__}.{wrong.name} has a type that cannot be read, {wrong.type}: take str, "
-            "float, int, bool, date, datetime, a Literal, an Enum, or list[...] of one"
+            "float, int, bool, date, datetime, date | datetime, a Literal, an Enum, a list[...] of "
+            "one, dict[str, Any] or Any"
         )
     raise ConfigurationError(problem)
 
@@ -112,12 +113,24 @@ def _flag(value: Any, _: Any) -> bool:
 
 
 def _date(value: Any, _: Any) -> date:
+    """Read a date, or the date that a time is told with, whatever its offset."""
     if type(value) is str:
         try:
-            return date.fromisoformat(value)
+            return datetime.fromisoformat(value).date()
         except ValueError:
             pass
     raise ValueError("expected a date")
+
+
+def _moment(value: Any, kind: Any) -> date | None:
+    """Read what may be a date or a time: a date field of the API's holds either."""
+    if value is None and NoneType in get_args(kind):
+        return None
+    try:
+        return _time(value, datetime)
+    except ValueError:
+        pass
+    return _date(value, date)
 
 
 def _one_of(options: dict[Any, Any]) -> Callable[[Any, Any], Any]:
@@ -183,6 +196,9 @@ def _archived(value: Any, _: Any) -> bool | datetime:
 
 
 def _expected(error: BaseException, kind: type | None) -> str:
+    if kind is None:  # of no attribute: the model's own validator, converter or post-init says so
+        said = error.args[0] if error.args else ""
+        return one_line(str(said)) or type(error).__name__
     if isinstance(error, KeyError):
         return "missing"
     said = str(error)
@@ -190,33 +206,56 @@ def _expected(error: BaseException, kind: type | None) -> str:
 
 
 def _record_hook(kind: type[T]) -> Callable[[Any, Any], T]:
-    names = field_names(kind)
+    names, never_null = field_names(kind), _never_null(kind)
     as_is = override(struct_hook=lambda value, _: value)
     build = make_dict_structure_fn(kind, _converter, custom=as_is)
 
     def structure(flat: Any, _: Any) -> T:
         if type(flat) is not dict:
             raise ValueError("expected an object")
-        known = {name: flat[name] for name in names if name in flat}
+        known = {
+            name: flat[name]
+            for name in names
+            if name in flat and not (flat[name] is None and name in never_null)
+        }
         custom = {name: value for name, value in flat.items() if name not in names}
         return build({**known, "custom": custom}, kind)
 
     return structure
 
 
+def _never_null(kind: type) -> frozenset[str]:
+    """Return the attributes that null leaves at their default, for their type does not hold it."""
+    return frozenset(
+        field.name
+        for field in attrs.fields(kind)
+        if field.default is not attrs.NOTHING
+        and field.type is not Any
+        and not {None, NoneType}.intersection(get_args(field.type))
+    )
+
+
 def _readable(kind: Any) -> bool:
     """Say whether the hooks below read a type: one of these, perhaps None, or a list of one."""
-    if kind in _READABLE or _is_enum(kind) or _is_a(kind, Literal):
+    if kind in _READABLE or _is_enum(kind) or _is_a(kind, Literal) or _is_moment(kind):
         return True
     if _is_object(kind):
         return get_args(kind) == (str, Any)
     inner = [each for each in get_args(kind) if each not in {NoneType, Ellipsis}]
-    listed = _is_list(kind) or _is_a(kind, Union) or _is_a(kind, UnionType)
+    listed = _is_list(kind) or _is_union(kind)
     return listed and len(inner) == 1 and _readable(inner[0])
 
 
 def _is_a(kind: Any, origin: Any) -> bool:
     return bool(get_origin(kind) is origin)
+
+
+def _is_union(kind: Any) -> bool:
+    return _is_a(kind, Union) or _is_a(kind, UnionType)
+
+
+def _is_moment(kind: Any) -> bool:
+    return _is_union(kind) and set(get_args(kind)) - {NoneType} == {date, datetime}
 
 
 def _is_enum(kind: Any) -> bool:
@@ -244,6 +283,7 @@ for _kind, _hook in (
 ):
     _converter.register_structure_hook(_kind, _exactly(_kind, _hook))
 _converter.register_structure_hook_func(lambda kind: kind == bool | datetime, _archived)
+_converter.register_structure_hook_func(_is_moment, _moment)
 _converter.register_structure_hook_func(_is_object, _object)
 _converter.register_structure_hook_factory(_is_list, _items)
 _converter.register_structure_hook_factory(
