@@ -106,13 +106,25 @@ def encode_json(value: Any) -> bytes:
     raise problem
 
 
-def page_from(answer: Any, kind: type[R], *, limit: int, offset: int) -> Page[R]:
-    """Return one page of a list; `limit` and `offset` are what was asked for."""
+def page_from(
+    answer: Any, kind: type[R], *, limit: int, offset: int
+) -> tuple[Page[R], ResponseError | None]:
+    """Return one page of a list; `limit` and `offset` are what was asked for.
+
+    When a record cannot be read, the page ends before it, and the error is returned too.
+    """
     data = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(data, list):
         raise ResponseError("cannot read the answer as a page: expected a list @ $.data")
-    records = (from_flat(flat, kind, f"$.data[{number}]") for number, flat in enumerate(data))
-    return Page(tuple(records), limit=limit, offset=offset)
+    records: list[R] = []
+    problem = None
+    for number, flat in enumerate(data):
+        try:
+            records.append(from_flat(flat, kind, f"$.data[{number}]"))
+        except ResponseError as error:
+            problem = error
+            break
+    return Page(tuple(records), limit=limit, offset=offset), problem
 
 
 def dispatched(answer: Any) -> DispatchResult:

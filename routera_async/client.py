@@ -178,11 +178,12 @@ class RouteraClient:
 
         `record` is a subclass of `Ticket` or its siblings that declares the account's own fields as
         attributes: str, float, int, bool, date, datetime, date | datetime, a Literal or Enum for a
-        dropdown, a list[...] of one, dict[str, Any], each perhaps None, or Any. They are asked for through `properties` and validated:
-        a wrong one raises a `ResponseError` that names it ("expected number @ $.csat"). Give each a
-        default, for the answer to a create need not hold it. `new` is a subclass of `NewTicket` or
-        its siblings with which custom fields are written, typed as well. Nothing is registered
-        anywhere. Raises `ConfigurationError` for another class.
+        dropdown, a list[...] of one, dict[str, Any], each perhaps None, or Any. They are asked for
+        through `properties` and validated: a wrong one raises a `ResponseError` that names it
+        ("expected number @ $.csat"). Give each a default, for the answer to a create need not hold
+        it. `new` is a subclass of `NewTicket` or its siblings with which custom fields are written,
+        typed as well. Nothing is registered anywhere. Raises `ConfigurationError` for another
+        class.
         """
         return objects_of(self._session, record, new, mint=self._mint)
 

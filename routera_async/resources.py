@@ -359,7 +359,7 @@ def _listing(
         raise ConfigurationError(f"archived must be True or False, not {archived!r}")
     fixed = query | ({"archived": "true"} if archived else {})
 
-    async def fetch(offset: int) -> Page[S]:
+    async def fetch(offset: int) -> tuple[Page[S], ResponseError | None]:
         answer = await session.request(
             "GET",
             (path,),
@@ -367,7 +367,8 @@ def _listing(
             repeat=Repeat.SAFE,
             limit=PAGE_LIMIT,
         )
-        return _read(answer, lambda flat: page_from(flat, kind, limit=size, offset=offset))
+        page, problem = _read(answer, lambda flat: page_from(flat, kind, limit=size, offset=offset))
+        return page, problem and _about(problem, answer)
 
     return Listing(fetch, size)
 
@@ -408,12 +409,16 @@ def _read(answer: Answer, reader: Callable[[Any], X]) -> X:
     try:
         return reader(decode(answer.body))
     except ResponseError as error:
-        error.status = answer.status
-        error.body = answer.excerpt()
-        error.attempts = answer.attempts
-        error.elapsed = answer.elapsed
-        unreadable = error.with_traceback(None)  # its frames hold the answer: a token, perhaps
+        unreadable = _about(error, answer)
     raise unreadable
+
+
+def _about(error: ResponseError, answer: Answer) -> ResponseError:
+    error.status = answer.status
+    error.body = answer.excerpt()
+    error.attempts = answer.attempts
+    error.elapsed = answer.elapsed
+    return error.with_traceback(None)  # its frames hold the answer: a token, perhaps
 
 
 def _as_given(record: Any) -> Any:

@@ -320,7 +320,7 @@ async def test_a_wrong_value_on_a_page_is_named(wires, token):
     wire = await wires.serve(wires.answer(200, orjson.dumps({"data": data})))
     async with RouteraClient(token, base_url=wire.url) as client:
         with pytest.raises(ResponseError) as caught:
-            await anext(aiter(client.objects(MyTicket).list()))
+            [each async for each in client.objects(MyTicket).list()]
     problem = "cannot read the answer as a MyTicket: expected number @ $.data[3].csat"
     assert str(caught.value) == problem
     assert caught.value.id == "3"
