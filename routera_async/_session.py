@@ -27,7 +27,7 @@ from aiohttp import ClientSession
 from tenacity import RetryCallState
 
 from ._evidence import CANCELLED, AnswerBody, Call, Evidence, WitnessedBody
-from ._options import Options
+from ._options import Options, merged
 from ._pool import NO_TIMEOUT, Pool, Pools
 from ._urls import BaseURL, checked_proxy
 from ._version import __version__
@@ -133,7 +133,7 @@ class Session:
 
     def _own_headers(self, options: Options) -> dict[str, str]:
         added = {name: Secret(value) for name, value in options.headers.items()}
-        return _HEADERS | self._hop | added
+        return merged(_HEADERS, self._hop, added)
 
     def mint(self) -> str:
         """Return a key that nobody else has, no forked process either: a random UUID, RFC 9562."""

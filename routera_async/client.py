@@ -1,5 +1,6 @@
 """The client: opens and closes the session, and names the resources."""
 
+import copy
 import os
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -8,7 +9,7 @@ from typing import Any, Self, TypeVar, overload
 
 from aiohttp import ClientSession
 
-from ._options import Options, whole_number
+from ._options import Options, checked_headers, merged, whole_number
 from ._session import Session
 from .auth import Auth, ClientCredentials, Secret, as_auth, hidden
 from .errors import ConfigurationError
@@ -139,22 +140,25 @@ class RouteraClient:
     ) -> Self:
         """Return a cheap copy that makes calls otherwise, over the same connections.
 
-        What is not given stays as it is. `headers` are added to every request, beside those of the
-        client. The copy shares the life of its original: closing one closes both. Retries under
-        equal budgets share their tokens. Raises `ConfigurationError` for a setting that cannot be.
+        What is not given stays as it is. `headers` are added to every request, beside those of
+        copies before: of one name, in whatever case, the later goes before the earlier. The copy
+        shares the life of its original: closing one closes both; a subclass's own attributes are
+        its as well. Retries under equal budgets share their tokens. Raises `ConfigurationError` for
+        a setting that cannot be.
         """
+        old = self._session.options
         if isinstance(headers, Mapping):
             headers = {name: hidden(value) for name, value in headers.items()}
-        old = self._session.options
+        if not isinstance(headers, EllipsisType):
+            headers = merged(old.headers, checked_headers(headers))
         options = Options(
             retry=old.retry if isinstance(retry, EllipsisType) else retry,
             timeout=old.timeout if isinstance(timeout, EllipsisType) else timeout,
             deadline=old.deadline if isinstance(deadline, EllipsisType) else deadline,
             headers=old.headers if isinstance(headers, EllipsisType) else headers,
         )
-        twin = type(self).__new__(type(self))
-        twin._mint = self._mint  # noqa: SLF001 (it is one of our own)
-        twin._name(self._session.with_options(options))  # noqa: SLF001
+        twin = copy.copy(self)
+        twin._name(self._session.with_options(options))  # noqa: SLF001 (it is one of our own)
         return twin
 
     @overload
