@@ -88,6 +88,9 @@ class Objects(Generic[R, N]):
         A plain mapping is taken as the fields themselves. Raises `ValidationError` before anything
         is sent when a required field is missing or a system field is written, and `DuplicateError`
         when an active record holds its external_id, email or website_url already.
+
+        The answer may lack what `properties` asks for, and what was written beyond the default
+        fields, for the API does not document that a create shows it: `get` does.
         """
         record, _ = await self._create(new, properties)
         return record

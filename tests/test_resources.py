@@ -20,6 +20,7 @@ from routera_async import (
     ResponseError,
     RetryPolicy,
     RouteraClient,
+    Ticket,
     UnauthorizedError,
     ValidationError,
 )
@@ -262,6 +263,53 @@ async def test_many_are_created(client, sandbox):
     assert outcomes[0].record.external_id == "k1"
     assert [len(each.attempts) for each in outcomes] == [1, 1, 0, 0, 1, 0]
     assert sandbox.store.count("tickets") == 3
+
+
+@pytest.fixture
+async def tacit():
+    """Run a sandbox whose answer to a create holds the default fields alone, and a client of it."""
+    async with (
+        Sandbox(any_field=True, echo=False) as sandbox,
+        RouteraClient(sandbox.token, base_url=sandbox.url) as client,
+    ):
+        yield client
+
+
+async def test_an_answer_to_a_create_that_lacks_what_was_asked(tacit):
+    """A create is read whatever of the record its answer holds; `get` gives the rest."""
+
+    @attrs.frozen(kw_only=True)
+    class Rated(Ticket):
+        csat: float | None = None
+
+    ticket = await tacit.tickets.create(named("A", custom={"csat": 5}), properties=["csat"])
+    assert (ticket.ticket_name, ticket.custom) == ("A", {})
+    assert (await tacit.tickets.get(ticket.id, properties=["csat"])).custom == {"csat": 5}
+    rated = tacit.objects(Rated)
+    ticket = await rated.create(named("B", custom={"csat": 4}))
+    assert ticket.csat is None
+    assert (await rated.get(ticket.id)).csat == 4
+    assert (await rated.update(ticket.id, {"csat": 3})).csat == 3
+    assert (await tacit.tickets.update(ticket.id, {"csat": 2})).custom == {}
+    assert (await rated.archive(ticket.id)).csat == 2
+    rows = [named(f"{n}", external_id=f"{n}", custom={"csat": n}) for n in range(3)]
+    outcomes = await collected(rated.create_many(rows))
+    assert [(each.status, each.record.external_id) for each in outcomes] == [
+        ("created", f"{n}") for n in range(3)
+    ]
+
+
+async def test_a_required_attribute_that_the_answer_to_a_create_lacks(tacit):
+    """An attribute without a default is missing then: the error says that the record exists."""
+
+    @attrs.frozen(kw_only=True)
+    class Rated(Ticket):
+        csat: float
+
+    with pytest.raises(ResponseError, match=r"missing @ \$.csat") as caught:
+        await tacit.objects(Rated).create(named("A", custom={"csat": 5}))
+    assert caught.value.outcome == "created"
+    assert (await tacit.objects(Rated).get(caught.value.id)).csat == 5
 
 
 async def test_custom_that_is_no_mapping(client, sandbox):

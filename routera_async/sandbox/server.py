@@ -40,8 +40,10 @@ class Sandbox:
     """A Routera of one's own, for as long as `async with` holds it.
 
     `fields` are the account's custom fields, declared or written as for `parse_field`;
-    `any_field` takes every other name for one that holds any JSON value. `routers` are the
-    account's own; `accounts` are those that exist, which is every one unless some are named.
+    `any_field` takes every other name for one that holds any JSON value. With `echo` the answer to
+    a write holds the fields that were written, and a create takes `properties`; the API's page says
+    neither, and False answers a create with the default fields alone. `routers` are the account's
+    own; `accounts` are those that exist, which is every one unless some are named.
     `db` is a file that keeps records, routers, credentials and secret from run to run. `latency`
     is slept before each answer, after the commit; `token_ttl` is how long a token lasts; both in
     seconds. `secret` signs the tokens and is random unless given, at least 32 bytes. `clock`
@@ -69,6 +71,7 @@ class Sandbox:
         *,
         fields: Iterable[Field | str] = (),
         any_field: bool = False,
+        echo: bool = True,
         routers: Iterable[Router] = (),
         accounts: Iterable[Account] = (),
         db: str | Path = ":memory:",
@@ -83,6 +86,7 @@ class Sandbox:
     ) -> None:
         custom = [parse_field(field) if isinstance(field, str) else field for field in fields]
         self._types = [kind.with_custom(custom, any_field=any_field) for kind in OBJECT_TYPES]
+        self._echo = echo
         self._routers = [self._checked(router) for router in routers]
         if len({router.id for router in self._routers}) < len(self._routers):
             raise ValueError("two routers of an object type have one name: rename one of them")
@@ -184,6 +188,7 @@ class Sandbox:
             credentials=self._credentials,
             object_types=self._types,
             accounts=self._accounts,
+            echo=self._echo,
             clock=self._clock,
         )
         for router in self._routers:
