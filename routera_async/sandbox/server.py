@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -13,7 +14,7 @@ from typing import Self
 
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import RawRequestMessage
+from aiohttp.http import HttpProcessingError, RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
 from .app import ACCOUNT, Api
@@ -32,6 +33,9 @@ MAX_BODY = 8 * 1024 * 1024
 
 SHUTDOWN = 0.1
 """Seconds that a stop waits for a client to take its answer. Nothing else is waited for."""
+
+_SHOWN = 200
+"""Characters of a log's line that tell what could not be read."""
 
 _MIN_SECRET = 32  # bytes: RFC 7518, 3.2 asks it of an HS256 key, and PyJWT warns below it
 
@@ -268,11 +272,30 @@ class Sandbox:
         return Line(request, gone, self._sleep, partial(self._api.answer, call))
 
 
+class _OneLine(logging.Filter):
+    """Tells in one line what could not be read as HTTP: it is answered 400, and is no fault."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Take the traceback away, and keep the record."""
+        problem = record.exc_info[1] if record.exc_info else None
+        if isinstance(problem, HttpProcessingError):
+            why = " ".join(problem.message.split())[:_SHOWN]
+            record.msg, record.args = "answered 400 to what is not HTTP: %s", (why,)
+            record.levelno, record.levelname = logging.INFO, "INFO"
+            record.exc_info = None
+            return _log.isEnabledFor(logging.INFO)
+        return True
+
+
+_log = logging.getLogger("routera_async.sandbox.http")
+_log.addFilter(_OneLine())
+
+
 class _Server(web.Server):
     """aiohttp's low-level server, which also tells when a client has gone."""
 
     def __init__(self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
-        super().__init__(handle, request_factory=_request, access_log=None)
+        super().__init__(handle, request_factory=_request, access_log=None, logger=_log)
         self._leaving: dict[RequestHandler, asyncio.Event] = {}
 
     async def gone(self, connection: RequestHandler) -> None:
