@@ -154,12 +154,15 @@ def _told_time(text: Any) -> str | None:
     return None
 
 
-def to_flat(record: Any) -> dict[str, Any]:
-    """Return a record as the API shows it: flat, times in UTC with milliseconds, no empty keys."""
+def to_flat(record: Any, *, nulls: bool = False) -> dict[str, Any]:
+    """Return a record as the API shows it: flat, times in UTC with milliseconds.
+
+    An attribute that is None is null, with `nulls`, or left out.
+    """
     flat = {
-        name: _plain(value)
+        name: _plain(value, nulls)
         for name in field_names(type(record))
-        if (value := getattr(record, name)) is not None
+        if (value := getattr(record, name)) is not None or nulls
     }
     return flat | dict(record.custom)
 
@@ -237,7 +240,7 @@ def _iso(value: datetime) -> str:
     return utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, nulls: bool) -> Any:
     """Return a value as JSON holds it."""
     match value:
         case datetime():
@@ -247,8 +250,8 @@ def _plain(value: Any) -> Any:
         case Enum():
             return value.value
         case tuple() | list():
-            return [_plain(each) for each in value]
+            return [_plain(each, nulls) for each in value]
         case _ if attrs.has(type(value)):
-            return to_flat(value)
+            return to_flat(value, nulls=nulls)
         case _:
             return value

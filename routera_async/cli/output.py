@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from routera_async._codec import to_flat
+from routera_async._shapes import field_names
 from routera_async.errors import one_line
 
 FormatName = Literal["table", "json", "jsonl", "csv"]
@@ -37,14 +38,17 @@ _ENDLESS = 10_000
 
 
 class Rows(ABC):
-    """Prints records one after another, and forgets them; `end` when there are no more."""
+    """Prints records one after another, and forgets them; `end` when there are no more.
+
+    `columns` are told in this order; those that a record has beside them come behind, but in CSV.
+    """
 
     def __init__(self, columns: Sequence[str]) -> None:
         self._columns = columns
 
     def add(self, record: Any) -> None:
         """Print one record: a model, or a flat mapping."""
-        self._add(record if isinstance(record, dict) else to_flat(record))
+        self._add(_ordered(record, self._columns))
 
     @abstractmethod
     def _add(self, flat: dict[str, Any]) -> None: ...
@@ -89,14 +93,15 @@ class _Csv(Rows):
 
     def _row(self, cells: Iterable[str]) -> None:
         line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow(cells)
-        _write(line.getvalue())
+        csv.writer(line).writerow(cells)  # with another line's end, 3.11 does not quote a lone CR
+        _write(f"{line.getvalue()[:-2]}\n")
 
 
 class _Tables(Rows):
     def __init__(self, columns: Sequence[str], asked: Sequence[str]) -> None:
         super().__init__(columns)
         self._asked = asked
+        self._told: Sequence[str] = ()
         self._flats: list[dict[str, Any]] = []
 
     def _add(self, flat: dict[str, Any]) -> None:
@@ -111,19 +116,20 @@ class _Tables(Rows):
 
     def _print(self) -> None:
         table = Table(box=None, pad_edge=False, header_style="bold")
-        cells = {
-            name: [one_line(shown(flat.get(name)), _CELL) for flat in self._flats]
-            for name in self._columns
-        }
-        full = {
-            name: column for name, column in cells.items() if any(column) or name in self._asked
-        }
-        for name in full:
+        self._told = self._told or [name for name in self._columns if self._tells(name)]
+        for name in self._told:
             table.add_column(name, overflow="fold", no_wrap=name == "id")
-        for row in zip(*full.values(), strict=True):
-            table.add_row(*map(Text, row))
+        for flat in self._flats:
+            table.add_row(*(Text(_cell(flat.get(name))) for name in self._told))
         _write_table(table)
         self._flats.clear()
+
+    def _tells(self, name: str) -> bool:
+        return name in self._asked or any(_cell(flat.get(name)) for flat in self._flats)
+
+
+def _cell(value: Any) -> str:
+    return one_line(shown(value), _CELL)
 
 
 _ROWS: dict[FormatName, type[Rows]] = {"json": _Array, "jsonl": _Lines, "csv": _Csv}
@@ -133,34 +139,48 @@ def rows(
     chosen: FormatName | None,
     columns: Sequence[str],
     *,
-    wide: Sequence[str] = (),
+    seldom: Sequence[str] = (),
     asked: Sequence[str] = (),
 ) -> Rows:
-    """Return what prints many records: `columns` in a table, and in CSV these and the `wide`.
+    """Return what prints many records: these columns, and those that were `asked` for behind them.
 
-    A table leaves out a column that is empty throughout, unless it was `asked` for.
+    A table leaves out the `seldom` ones, and one that is empty throughout its first block, unless
+    it was asked for.
     """
-    name = _chosen(chosen)
+    name, columns = _chosen(chosen), list(dict.fromkeys((*columns, *asked)))
     if name == "table":
-        return _Tables(columns, asked)
-    return _ROWS[name]([*columns, *wide])
+        return _Tables([each for each in columns if each not in seldom or each in asked], asked)
+    return _ROWS[name](columns)
 
 
-def show(chosen: FormatName | None, record: Any) -> None:
-    """Print one record whole."""
-    name, flat = _chosen(chosen), to_flat(record)
+def show(chosen: FormatName | None, record: Any, *, asked: Sequence[str] = ()) -> None:
+    """Print one record whole, its fields in the order in which `rows` has them.
+
+    A table leaves out an empty one, unless it was `asked` for.
+    """
+    name, flat = _chosen(chosen), _ordered(record, asked)
     if name == "table":
         table = Table(box=None, pad_edge=False, show_header=False)
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
-        for key, value in _leaves(flat):
+        told = ((key, value) for key, value in _leaves(flat) if shown(value) or key in asked)
+        for key, value in told:
             table.add_row(key, Text(one_line(shown(value), sys.maxsize)))
         _write_table(table)
     elif name == "json":
         _write(f"{_json(flat, indent=2)}\n")
     else:
-        _ROWS[name](list(flat))._add(flat)  # noqa: SLF001 (it is one of our own)
+        _ROWS[name](list(flat)).add(flat)
     sys.stdout.flush()
+
+
+def _ordered(record: Any, columns: Sequence[str]) -> dict[str, Any]:
+    """Return a record flat: what it declares, then what is asked for, then what else it has."""
+    if isinstance(record, dict):
+        return record
+    flat, declared = to_flat(record, nulls=True), field_names(type(record))
+    order = (name for name in (*declared, *columns) if name in flat)
+    return {name: flat[name] for name in order} | flat
 
 
 def shown(value: Any) -> str:
