@@ -4,6 +4,7 @@ Every create ends in an outcome that is proven: created, rejected, duplicate, no
 """
 
 from ._listing import Listing
+from ._raw import Response
 from ._version import __version__
 from .auth import Auth, ClientCredentials, StaticToken, TokenProvider
 from .bulk.engine import Outcome
@@ -61,8 +62,9 @@ from .models import (
     RouterUser,
     Ticket,
 )
-from .resources import Objects, Response, Routers
+from .resources import Objects
 from .retries import RetryBudget, RetryPolicy
+from .routing import Routers
 
 __all__ = [
     "APIStatusError",

@@ -4,14 +4,13 @@
     to_changes   a mapping               ->  the same for an update
     encode       fields                  ->  the bytes of a write
     decode       the bytes of an answer  ->  JSON values
-    from_flat    a flat object           ->  Ticket, undeclared keys in `custom`
     page_from    one page of a list      ->  Page[Ticket]
     to_flat      Ticket                  ->  the flat object again
 
-A `ValidationError` names the field at fault, a `ResponseError` the place ("expected text @ $.id").
+What a flat object becomes is told by `_shapes`. A `ValidationError` names the field at fault, a
+`ResponseError` the place ("expected text @ $.id").
 """
 
-import inspect
 import json
 import math
 import re
@@ -19,17 +18,13 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from functools import cache
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
 import attrs
 import orjson
-from cattrs import BaseValidationError, Converter, transform_error
-from cattrs.cols import homogenous_tuple_structure_factory, list_structure_factory
-from cattrs.gen import make_dict_structure_fn, override
 
-from .errors import ConfigurationError, ResponseError, ValidationError
+from ._shapes import field_names, from_flat, required_fields
+from .errors import ResponseError, ValidationError
 from .models import SYSTEM_FIELDS, DispatchResult, New, Page, Stored
 
 T = TypeVar("T")
@@ -38,9 +33,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _LONG_NUMBER = re.compile(rb"\d{19}")
 """Digits that may be more than 64 bits hold; orjson would read such an integer as a float."""
-
-_READABLE = frozenset({str, float, int, bool, date, datetime, bool | datetime, Any})
-"""The types of attributes that are read, but for those that are made of others."""
 
 _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_DATACLASS
 """A dataclass is refused, for its NaN and its naive times would be changed without a word."""
@@ -114,98 +106,72 @@ def encode_json(value: Any) -> bytes:
     raise problem
 
 
-def from_flat(flat: Any, kind: type[T], at: str = "$") -> T:
-    """Return the record that a flat object is.
+def page_from(
+    answer: Any, kind: type[R], *, limit: int, offset: int
+) -> tuple[Page[R], ResponseError | None]:
+    """Return one page of a list; `limit` and `offset` are what was asked for.
 
-    Keys that the model does not declare stand in `custom`. Raises `ResponseError` that names what
-    was expected and where, and holds the id when the object has one; `at` is the object's own place
-    in the answer.
+    When a record cannot be read, the page ends before it, and the error is returned too.
     """
-    try:
-        return _converter.structure(flat, kind)
-    except BaseValidationError as error:
-        problems = transform_error(error, path=at, format_exception=_expected)
-    except ValueError as error:
-        problems = [f"{error} @ {at}"]
-    unreadable = ResponseError(f"cannot read the answer as a {kind.__name__}: {problems[0]}")
-    if isinstance(flat, dict) and isinstance(flat.get("id"), str):
-        unreadable.id = flat["id"]
-    raise unreadable
-
-
-def page_from(answer: Any, kind: type[R], *, limit: int, offset: int) -> Page[R]:
-    """Return one page of a list; `limit` and `offset` are what was asked for."""
     data = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(data, list):
         raise ResponseError("cannot read the answer as a page: expected a list @ $.data")
-    records = (from_flat(flat, kind, f"$.data[{number}]") for number, flat in enumerate(data))
-    return Page(tuple(records), limit=limit, offset=offset)
+    records: list[R] = []
+    problem = None
+    for number, flat in enumerate(data):
+        try:
+            records.append(from_flat(flat, kind, f"$.data[{number}]"))
+        except ResponseError as error:
+            problem = error
+            break
+    return Page(tuple(records), limit=limit, offset=offset), problem
 
 
 def dispatched(answer: Any) -> DispatchResult:
-    """Return what a dispatch's answer says; its time is an RFC 2822 date (API.md, "Dispatch")."""
-    if isinstance(answer, dict) and isinstance(when := answer.get("owner_assigned_at"), str):
+    """Return what a dispatch's answer says; its time is an RFC 2822 date (API.md, "Dispatch").
+
+    One that is no time makes no error of a dispatch that was done: it stands in `custom` as it is.
+    """
+    told = answer.get("owner_assigned_at") if isinstance(answer, dict) else None
+    if told is None:
+        return from_flat(answer, DispatchResult)
+    when = _told_time(told)
+    result = from_flat({**answer, "owner_assigned_at": when}, DispatchResult)
+    if when is None:
+        result = attrs.evolve(result, custom={**result.custom, "owner_assigned_at": told})
+    return result
+
+
+def _told_time(text: Any) -> str | None:
+    """Return a time in ISO 8601 that is told in this or as RFC 2822 does; None when it is none."""
+    if not isinstance(text, str):
+        return None
+    for read in (parsedate_to_datetime, datetime.fromisoformat):
         try:
-            told = parsedate_to_datetime(when)
-        except ValueError:
-            pass  # an ISO 8601 time is read as well
-        else:
-            utc = told if told.tzinfo else told.replace(tzinfo=UTC)
-            answer = {**answer, "owner_assigned_at": utc.isoformat()}
-    return from_flat(answer, DispatchResult)
+            return read(text).isoformat()
+        except (ValueError, OverflowError):
+            pass
+    return None
 
 
-def check_model(kind: type[Stored]) -> None:
-    """Raise `ConfigurationError` for a model with an attribute that no JSON value can become."""
-    for each in kind.__mro__:
-        undecorated = issubclass(each, Stored) and "__attrs_attrs__" not in vars(each)
-        if undecorated and inspect.get_annotations(each):
-            raise ConfigurationError(f"{each.__name__} needs @attrs.frozen(kw_only=True) above it")
-    try:
-        attrs.resolve_types(kind)
-    except (NameError, TypeError) as error:
-        problem = f"{kind.__name__} has a type that cannot be found: {error}"
-    else:
-        wrong = next((field for field in attrs.fields(kind) if not _readable(field.type)), None)
-        if wrong is None:
-            return
-        problem = (
-            f"{kind.__name__}.{wrong.name} has a type that cannot be read, {wrong.type}: take str, "
-            "float, int, bool, date, datetime, a Literal, an Enum, or list[...] of one"
-        )
-    raise ConfigurationError(problem)
+def to_flat(record: Any, *, nulls: bool = False) -> dict[str, Any]:
+    """Return a record as the API shows it: flat, times in UTC with milliseconds.
 
-
-def to_flat(record: Any) -> dict[str, Any]:
-    """Return a record as the API shows it: flat, times in UTC with milliseconds, no empty keys."""
+    An attribute that is None is null, with `nulls`, or left out.
+    """
     flat = {
-        name: _plain(value)
+        name: _plain(value, nulls)
         for name in field_names(type(record))
-        if (value := getattr(record, name)) is not None
+        if (value := getattr(record, name)) is not None or nulls
     }
     return flat | dict(record.custom)
-
-
-def _once_a_model(function: F) -> F:
-    """Remember what a function says of each model; mypy holds attrs classes to be unhashable."""
-    return cache(function)  # type: ignore[return-value]
-
-
-@_once_a_model
-def field_names(kind: type) -> dict[str, None]:
-    """Return the API's field names that a model declares, in order: keys without values."""
-    return {name: None for name in attrs.fields_dict(kind) if name != "custom"}
-
-
-@_once_a_model
-def required_fields(kind: type[New]) -> tuple[str, ...]:
-    """Return the API's field names without which a record of this kind cannot be created."""
-    return tuple(field.name for field in attrs.fields(kind) if field.default is attrs.NOTHING)
 
 
 def _declared(new: New, kind: type[New]) -> dict[str, Any]:
     if not isinstance(new, kind):
         raise ValidationError(f"expected {kind.__name__} or a mapping, not {type(new).__name__}")
+    if not isinstance(new.custom, Mapping | None):
+        raise ValidationError(f"custom must be a mapping, not {type(new.custom).__name__}")
     names = field_names(type(new))
     fields = {name: value for name in names if (value := getattr(new, name)) is not None}
     if new.custom:
@@ -274,7 +240,7 @@ def _iso(value: datetime) -> str:
     return utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, nulls: bool) -> Any:
     """Return a value as JSON holds it."""
     match value:
         case datetime():
@@ -284,180 +250,8 @@ def _plain(value: Any) -> Any:
         case Enum():
             return value.value
         case tuple() | list():
-            return [_plain(each) for each in value]
+            return [_plain(each, nulls) for each in value]
         case _ if attrs.has(type(value)):
-            return to_flat(value)
+            return to_flat(value, nulls=nulls)
         case _:
             return value
-
-
-def _text(value: Any, _: Any) -> str:
-    if type(value) is not str:
-        raise ValueError("expected text")
-    return value
-
-
-def _number(value: Any, _: Any) -> float:
-    if type(value) is int or type(value) is float:
-        try:
-            return float(value)
-        except OverflowError:
-            pass
-    raise ValueError("expected number")
-
-
-def _whole_number(value: Any, _: Any) -> int:
-    if type(value) is int or (type(value) is float and value.is_integer()):
-        return int(value)
-    raise ValueError("expected whole number")
-
-
-def _flag(value: Any, _: Any) -> bool:
-    if type(value) is not bool:
-        raise ValueError("expected true or false")
-    return value
-
-
-def _date(value: Any, _: Any) -> date:
-    if type(value) is str:
-        try:
-            return date.fromisoformat(value)
-        except ValueError:
-            pass
-    raise ValueError("expected a date")
-
-
-def _one_of(options: dict[Any, Any]) -> Callable[[Any, Any], Any]:
-    """Return the hook for what must equal one of these keys, type and all."""
-
-    def structure(value: Any, _: Any) -> Any:
-        for option, chosen in options.items():
-            if type(option) is type(value) and option == value:
-                return chosen
-        raise ValueError(f"expected one of {', '.join(map(str, options))}")
-
-    return structure
-
-
-def _options_of(kind: type[Enum]) -> Callable[[Any, Any], Any]:
-    return _one_of({option.value: option for option in kind})
-
-
-def _exactly(kind: type, hook: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Return the hook for a type, which cattrs asks for a StrEnum or an IntEnum as well."""
-
-    def structure(value: Any, asked: Any) -> Any:
-        return hook(value, asked) if asked is kind else _options_of(asked)(value, asked)
-
-    return structure
-
-
-def _object(value: Any, _: Any) -> Mapping[str, Any]:
-    if type(value) is not dict:
-        raise ValueError("expected an object")
-    return value
-
-
-def _items(kind: Any) -> Callable[[Any, Any], Any]:
-    """Return the hook for a list of one kind: text is not taken for a list of letters."""
-    is_tuple = get_origin(kind) is tuple
-    factory = homogenous_tuple_structure_factory if is_tuple else list_structure_factory
-    collect = factory(kind, _converter)
-
-    def structure(value: Any, _: Any) -> Any:
-        if type(value) is not list:
-            raise ValueError("expected a list")
-        return collect(value, kind)
-
-    return structure
-
-
-def _time(value: Any, _: Any) -> datetime:
-    """Read ISO 8601; a time without an offset is UTC, as all of the API's are."""
-    if type(value) is str and len(value) > len("2026-05-01"):
-        try:
-            when = datetime.fromisoformat(value)
-        except ValueError:
-            pass
-        else:
-            return when if when.tzinfo else when.replace(tzinfo=UTC)
-    raise ValueError("expected an ISO 8601 time")
-
-
-def _archived(value: Any, _: Any) -> bool | datetime:
-    """Read `archived`: false or a time; the API's generated sample also shows true."""
-    return value if isinstance(value, bool) else _time(value, datetime)
-
-
-def _expected(error: BaseException, kind: type | None) -> str:
-    if isinstance(error, KeyError):
-        return "missing"
-    said = str(error)
-    return said if said.startswith("expected") else f"expected {kind}"
-
-
-def _record_hook(kind: type[T]) -> Callable[[Any, Any], T]:
-    names = field_names(kind)
-    as_is = override(struct_hook=lambda value, _: value)
-    build = make_dict_structure_fn(kind, _converter, custom=as_is)
-
-    def structure(flat: Any, _: Any) -> T:
-        if type(flat) is not dict:
-            raise ValueError("expected an object")
-        known = {name: flat[name] for name in names if name in flat}
-        custom = {name: value for name, value in flat.items() if name not in names}
-        return build({**known, "custom": custom}, kind)
-
-    return structure
-
-
-def _readable(kind: Any) -> bool:
-    """Say whether the hooks below read a type: one of these, perhaps None, or a list of one."""
-    if kind in _READABLE or _is_enum(kind) or _is_a(kind, Literal):
-        return True
-    if _is_object(kind):
-        return get_args(kind) == (str, Any)
-    inner = [each for each in get_args(kind) if each not in {NoneType, Ellipsis}]
-    listed = _is_list(kind) or _is_a(kind, Union) or _is_a(kind, UnionType)
-    return listed and len(inner) == 1 and _readable(inner[0])
-
-
-def _is_a(kind: Any, origin: Any) -> bool:
-    return bool(get_origin(kind) is origin)
-
-
-def _is_enum(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Enum)
-
-
-def _is_object(kind: Any) -> bool:
-    return _is_a(kind, Mapping) or _is_a(kind, dict)
-
-
-def _is_list(kind: Any) -> bool:
-    return get_origin(kind) is list or (
-        get_origin(kind) is tuple and get_args(kind)[1:] == (Ellipsis,)
-    )
-
-
-_converter = Converter()
-for _kind, _hook in (
-    (str, _text),
-    (float, _number),
-    (int, _whole_number),
-    (bool, _flag),
-    (date, _date),
-    (datetime, _time),
-):
-    _converter.register_structure_hook(_kind, _exactly(_kind, _hook))
-_converter.register_structure_hook_func(lambda kind: kind == bool | datetime, _archived)
-_converter.register_structure_hook_func(_is_object, _object)
-_converter.register_structure_hook_factory(_is_list, _items)
-_converter.register_structure_hook_factory(
-    lambda kind: _is_a(kind, Literal),
-    lambda kind: _one_of({option: option for option in get_args(kind)}),
-)
-_converter.register_structure_hook_factory(_is_enum, _options_of)
-_converter.register_structure_hook_factory(
-    lambda kind: attrs.has(kind) and "custom" in attrs.fields_dict(kind), _record_hook
-)

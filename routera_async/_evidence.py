@@ -168,7 +168,7 @@ class AnswerBody:
         return bool(piece)
 
 
-class _WitnessedBody(Payload):
+class WitnessedBody(Payload):
     """A request body that knows whether it began to be written.
 
     aiohttp holds the headers back until then, so before that moment nothing has left. It refuses
@@ -178,8 +178,8 @@ class _WitnessedBody(Payload):
 
     _value: bytes
 
-    def __init__(self, value: bytes) -> None:
-        super().__init__(value, content_type="application/json")
+    def __init__(self, value: bytes, content_type: str = "application/json") -> None:
+        super().__init__(value, content_type=content_type)
         self.times = 0
         """How often it began to be written."""
 
@@ -208,6 +208,16 @@ class _WitnessedBody(Payload):
         """Write the whole body, whose length is the one announced."""
         await self.write(writer)
 
+    def check(self, response: ClientResponse) -> None:
+        """Raise ConnectionResetError for an answer that came before the request had left.
+
+        It answers something else, and a connection of the caller's own session may hold it.
+        """
+        wired = getattr(response, "version", None) is not None  # a mock's came over no wire
+        if wired and not self.times:
+            response.close()
+            raise ConnectionResetError("an answer came before the request was sent")
+
 
 class Evidence:
     """What one attempt saw: whether it was sent, the status line, the body, what went wrong."""
@@ -215,7 +225,7 @@ class Evidence:
     def __init__(self, call: Call, token: str) -> None:
         if token not in call.tokens:
             call.tokens.append(token)
-        self.body = _WitnessedBody(call.body or b"") if call.method != "GET" else None
+        self.body = WitnessedBody(call.body or b"") if call.method != "GET" else None
         self.status: int | None = None
         self.error: str | None = None
         self._call = call
@@ -238,14 +248,10 @@ class Evidence:
     def met(self, response: ClientResponse) -> None:
         """Take note of an answer's head; the body of what is none is not read.
 
-        Raises ConnectionResetError for one that came before the request had left: it answers
-        something else, and a connection of the caller's own session may hold it.
+        Raises ConnectionResetError for one that came before the request had left.
         """
-        unasked = self.body is not None and not self.body.times
-        wired = getattr(response, "version", None) is not None  # a mock's came over no wire
-        if unasked and wired:
-            response.close()
-            raise ConnectionResetError("an answer came before the request was sent")
+        if self.body is not None:
+            self.body.check(response)
         self.status = response.status
         self._headers = dict(response.headers)
         if self.status < _FIRST_FINAL:

@@ -23,8 +23,8 @@ _REMEMBERED = 10_000
 _STALE_PAGES = 1_000
 """Full pages without a new record after which a list is taken to go round in circles."""
 
-Fetch = Callable[[int], Awaitable[Page[R]]]
-"""Reads the page at an offset."""
+Fetch = Callable[[int], Awaitable[tuple[Page[R], ResponseError | None]]]
+"""Reads the page at an offset, and returns why it ends before a record that cannot be read."""
 
 
 class Listing(Generic[R]):
@@ -36,6 +36,8 @@ class Listing(Generic[R]):
     there from the first page to the last is listed, and no record twice, as long as the server
     keeps the order and, of the 10,000 records that were read last, not all are archived between two
     pages. A record that is created meanwhile is listed when it comes in behind.
+
+    A record that cannot be read raises `ResponseError` once those in front of it are given.
     """
 
     def __init__(self, fetch: Fetch[R], page_size: int) -> None:
@@ -55,7 +57,11 @@ class Listing(Generic[R]):
         """
         seen, offset, stale = _Seen(), 0, 0
         while True:
-            page = await self._fetch(offset)
+            page, problem = await self._fetch(offset)
+            if problem is not None:
+                if fresh := seen.new_of(page.records):
+                    yield attrs.evolve(page, records=fresh)
+                raise problem
             if offset and self._overlap and not seen.any_of(page.records):
                 offset = max(0, offset - self._size + self._overlap)
                 continue

@@ -38,12 +38,20 @@ _OURS = frozenset(
 """Headers that say how a request is sent or who sends it: not the caller's to set."""
 
 
+def merged(*layers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers of all layers: a later one's go before an earlier one's, in any case."""
+    found = {name.lower(): (name, value) for each in layers for name, value in each.items()}
+    return dict(found.values())
+
+
 def seconds(name: str, value: Any) -> float:
     """Return a duration in seconds; raises `ConfigurationError` for what is none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigurationError(f"{name} must be a number of seconds, not {value!r}")
     if not 0 < value < math.inf:
-        raise ConfigurationError(f"{name} must be more than 0 seconds, not {value!r}")
+        raise ConfigurationError(
+            f"{name} must be a finite number of seconds, more than 0, not {value!r}"
+        )
     return value
 
 

@@ -40,8 +40,14 @@ class Pools:
         return len(self._pools)
 
     def here(self) -> "Pool":
-        """Return the running loop's pool, which has been opened."""
-        return self._pools[asyncio.get_running_loop()]
+        """Return the running loop's pool, for a call that is under way in it.
+
+        Raises `ConfigurationError` when a closing has not waited for that any longer.
+        """
+        pool = self._pools.get(asyncio.get_running_loop())
+        if pool is None:
+            raise ConfigurationError("the client was closed before the call had a token")
+        return pool
 
     async def opened(self) -> "Pool":
         """Return the running loop's pool; raises `ConfigurationError` after `close`."""

@@ -21,12 +21,13 @@ import ssl
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
+from urllib.parse import urlencode
 
 from aiohttp import ClientSession
 from tenacity import RetryCallState
 
-from ._evidence import CANCELLED, AnswerBody, Call, Evidence
-from ._options import Options
+from ._evidence import CANCELLED, AnswerBody, Call, Evidence, WitnessedBody
+from ._options import Options, merged
 from ._pool import NO_TIMEOUT, Pool, Pools
 from ._urls import BaseURL, checked_proxy
 from ._version import __version__
@@ -51,6 +52,8 @@ _JITTER = 0.95
 """An attempt's time-out is drawn from this fraction of `timeout` to all of it."""
 
 _HEADERS = {"Accept": "application/json", "User-Agent": f"routera-async/{__version__}"}
+
+_FORM = "application/x-www-form-urlencoded"
 
 
 class Leave(Protocol):
@@ -171,9 +174,7 @@ class Session:
 
     def _own_headers(self, options: Options) -> dict[str, str]:
         added = {name: Secret(value) for name, value in options.headers.items()}
-        names = set(map(str.lower, added))
-        ours = {name: value for name, value in _HEADERS.items() if name.lower() not in names}
-        return ours | self._hop | added
+        return merged(_HEADERS, self._hop, added)
 
     def mint(self) -> str:
         """Return a key that nobody else has, no forked process either: a random UUID, RFC 9562."""
@@ -414,15 +415,17 @@ class _TokenRoute:
     async def post(self, form: Mapping[str, str], headers: Mapping[str, str]) -> tuple[int, bytes]:
         """Post a form; the answer is a record's size at the most."""
         pool = self._pools.here()
+        asked = WitnessedBody(urlencode(form).encode(), _FORM)
         async with (
             asyncio.timeout(self._timeout),
             pool.http.post(
                 self._base.join(("oauth2", "token")),
-                data=form,
+                data=asked,
                 headers={**headers, **self._headers},
                 **self._how,
             ) as response,
         ):
+            asked.check(response)
             body = AnswerBody(response, RECORD_LIMIT)
             await body.read()
         return response.status, body.whole()

@@ -13,6 +13,9 @@ from .errors import ConfigurationError, ValidationError, one_line
 _NO_SEGMENT = re.compile(r"[/\\?#%\x00-\x20\x7f-\x9f\u2028\u2029\ud800-\udfff]|^\.{0,2}$")
 """What would lead out of its place in a path, or be read in two ways on the way."""
 
+_UNSENDABLE = re.compile(r"[\ud800-\udfff]|^(nan|-?inf)$")
+"""Half of a surrogate pair, and what is no number: no query can say them."""
+
 _BLANK = re.compile(r"[\x00-\x20\x7f]")
 
 
@@ -39,17 +42,41 @@ class BaseURL:
         return url.with_query(query) if query else url
 
 
-def segments_of(path: str) -> tuple[str, ...]:
+def segments_of(path: object) -> tuple[str, ...]:
     """Return the segments of a path such as "/tickets/123".
 
     Raises `ValidationError` for what is none: a full URL, `//host`, `..`, `%2F`, a query.
     """
-    segments = tuple(path.removeprefix("/").split("/"))
-    if not path.startswith("/") or any(map(_NO_SEGMENT.search, segments)):
+    text = path if isinstance(path, str) else ""
+    segments = tuple(text.removeprefix("/").split("/"))
+    if not text.startswith("/") or any(map(_NO_SEGMENT.search, segments)):
         raise ValidationError(
-            f'{one_line(path, 80)!r} is no path: write "/tickets/123", and a query as params'
+            f'{one_line(str(path), 80)!r} is no path: write "/tickets/123", and a query as params'
         )
     return segments
+
+
+def query_of(params: object) -> dict[str, str]:
+    """Return a query as the API writes it: true and false, and numbers as JSON has them.
+
+    Raises `ValidationError` that names a parameter whose value is none of these, or no text.
+    """
+    if not isinstance(params, Mapping):
+        raise ValidationError(f"params must be a mapping, not {type(params).__name__}")
+    return {_parameter(name, name): _parameter(name, value) for name, value in params.items()}
+
+
+def _parameter(name: object, value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case str() | int() | float() if not _UNSENDABLE.search(text := str(value)):
+            return text
+        case _:
+            raise ValidationError(
+                f"params: {one_line(repr(name), 80)} must be a text, a number or True or False, "
+                f"not {one_line(repr(value), 80)}"
+            )
 
 
 def checked_base_url(text: object) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import quote_plus
 
 import orjson
 
-from .errors import ConfigurationError, NotSentError, RouteraError, one_line
+from .errors import TRY_AGAIN, ConfigurationError, NotSentError, RouteraError, one_line
 
 _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 """What may stand behind "Bearer", RFC 6750 2.1: no line break can enter a header."""
@@ -217,7 +217,7 @@ def _grant(status: int, body: bytes) -> tuple[str, float] | RouteraError:
     except orjson.JSONDecodeError:
         answer = None
     told = answer if isinstance(answer, dict) else {}
-    if status >= 500 or status == 429:  # noqa: PLR2004 (what may pass)
+    if status >= 500 or status == 429 or status in TRY_AGAIN:  # noqa: PLR2004 (what may pass)
         return NotSentError(f"no token could be had: the token route answered {status}")
     if status != 200:  # noqa: PLR2004
         why = told.get("error_description") or told.get("error") or "no reason given"

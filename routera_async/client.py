@@ -1,5 +1,6 @@
 """The client: opens and closes the session, and names the resources."""
 
+import copy
 import os
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -8,7 +9,8 @@ from typing import Any, Self, TypeVar, overload
 
 from aiohttp import ClientSession
 
-from ._options import Options, whole_number
+from ._options import Options, checked_headers, merged, whole_number
+from ._raw import Response, request
 from ._session import Session
 from .auth import Auth, ClientCredentials, Secret, as_auth, hidden
 from .errors import ConfigurationError
@@ -24,8 +26,9 @@ from .models import (
     NewTicket,
     Ticket,
 )
-from .resources import Objects, Response, Routers, dispatch, objects_of, request
+from .resources import Objects, objects_of
 from .retries import RetryPolicy
+from .routing import Routers, dispatch
 
 T = TypeVar("T", bound=Ticket)
 NT = TypeVar("NT", bound=NewTicket)
@@ -79,6 +82,10 @@ class RouteraClient:
         source = as_auth(auth)
         if max_waiting is not None:
             whole_number("max_waiting", max_waiting, 0)
+        if not isinstance(mint_external_ids, bool):
+            raise ConfigurationError(
+                f"mint_external_ids must be True or False, not {mint_external_ids!r}"
+            )
         self._mint = mint_external_ids
         self._name(
             Session(
@@ -135,20 +142,25 @@ class RouteraClient:
     ) -> Self:
         """Return a cheap copy that makes calls otherwise, over the same connections.
 
-        What is not given stays as it is. `headers` are added to every request, beside those of the
-        client. The copy shares the life of its original: closing one closes both. Retries under
-        equal budgets share their tokens. Raises `ConfigurationError` for a setting that cannot be.
+        What is not given stays as it is. `headers` are added to every request, beside those of
+        copies before: of one name, in whatever case, the later goes before the earlier. The copy
+        shares the life of its original: closing one closes both; a subclass's own attributes are
+        its as well. Retries under equal budgets share their tokens. Raises `ConfigurationError` for
+        a setting that cannot be.
         """
         old = self._session.options
+        if isinstance(headers, Mapping):
+            headers = {name: hidden(value) for name, value in headers.items()}
+        if not isinstance(headers, EllipsisType):
+            headers = merged(old.headers, checked_headers(headers))
         options = Options(
             retry=old.retry if isinstance(retry, EllipsisType) else retry,
             timeout=old.timeout if isinstance(timeout, EllipsisType) else timeout,
             deadline=old.deadline if isinstance(deadline, EllipsisType) else deadline,
             headers=old.headers if isinstance(headers, EllipsisType) else headers,
         )
-        twin = type(self).__new__(type(self))
-        twin._mint = self._mint  # noqa: SLF001 (it is one of our own)
-        twin._name(self._session.with_options(options))  # noqa: SLF001
+        twin = copy.copy(self)
+        twin._name(self._session.with_options(options))  # noqa: SLF001 (it is one of our own)
         return twin
 
     @overload
@@ -171,11 +183,13 @@ class RouteraClient:
         """Return the verbs of a ticket, contact, company or deal with typed custom fields.
 
         `record` is a subclass of `Ticket` or its siblings that declares the account's own fields as
-        attributes: str, float, int, bool, date, datetime, a Literal or Enum for a dropdown, each
-        perhaps None. They are asked for through `properties` and validated: a wrong one raises a
-        `ResponseError` that names it ("expected number @ $.csat"). `new` is a subclass of
-        `NewTicket` or its siblings with which custom fields are written, typed as well. Nothing is
-        registered anywhere. Raises `ConfigurationError` for another class.
+        attributes: str, float, int, bool, date, datetime, date | datetime, a Literal or Enum for a
+        dropdown, a list[...] of one, dict[str, Any], each perhaps None, or Any. They are asked for
+        through `properties` and validated: a wrong one raises a `ResponseError` that names it
+        ("expected number @ $.csat"). Give each a default, for the answer to a create need not hold
+        it. `new` is a subclass of `NewTicket` or its siblings with which custom fields are written,
+        typed as well. Nothing is registered anywhere. Raises `ConfigurationError` for another
+        class.
         """
         return objects_of(self._session, record, new, mint=self._mint)
 
@@ -192,16 +206,17 @@ class RouteraClient:
         method: str,
         path: str,
         *,
-        params: Mapping[str, str] | None = None,
+        params: Mapping[str, str | float | bool] | None = None,
         json: Any = None,
         repeatable: bool | None = None,
     ) -> Response:
         """Send a request that this client knows nothing of, with the same evidence and errors.
 
-        `path` is below the base URL, such as "/tickets/123"; `params` is the query and `json` the
-        body's value. `repeatable` says that doing it twice is the same as doing it once: True
-        unless told, but for a POST, which is sent again only when it provably was not done. Raises
-        `ValidationError` for a path that leads elsewhere.
+        `path` is below the base URL, such as "/tickets/123"; `params` is the query, of texts,
+        numbers and True or False, and `json` the body's value. `repeatable` says that doing it
+        twice is the same as doing it once: True unless told, but for a POST, which is sent again
+        only when it provably was not done. Raises `ValidationError` for a path that leads
+        elsewhere.
         """
         return await request(
             self._session, method, path, params=params, json=json, repeatable=repeatable

@@ -19,7 +19,8 @@ from typing import Any, Literal
 
 import attrs
 
-from ._codec import encode, field_names, required_fields, to_fields
+from ._codec import encode, to_fields
+from ._shapes import field_names, required_fields
 from .bulk.engine import Outcome
 from .bulk.journal import Binding, Journal
 from .bulk.keys import Keys

@@ -12,29 +12,16 @@ from collections.abc import (
     Iterable,
     Mapping,
 )
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar
 
 import attrs
 
-from ._codec import (
-    check_model,
-    decode,
-    dispatched,
-    encode,
-    encode_json,
-    field_names,
-    from_flat,
-    page_from,
-    required_fields,
-    to_changes,
-    to_fields,
-    to_flat,
-)
+from ._answers import listing, names_of, properties_query, read, within
+from ._codec import encode, to_changes, to_fields
+from ._creating import ImportVerbs, Prepared
 from ._listing import LARGEST_PAGE, Listing
-from ._session import PAGE_LIMIT, Answer, Session
-from ._urls import segments_of
+from ._session import Answer, Session
+from ._shapes import check_model, field_names, from_flat
 from .bulk.engine import Outcome, Written
 from .bulk.journal import Journal
 from .bulk.limiter import Limiter
@@ -42,9 +29,7 @@ from .bulk.many import Bulk, reconcile_journal
 from .bulk.many import create_many as run_import
 from .bulk.reconcile import Verdict
 from .errors import (
-    Attempt,
     ConfigurationError,
-    DuplicateError,
     NotFoundError,
     ResponseError,
     RouteraError,
@@ -55,15 +40,12 @@ from .models import (
     Company,
     Contact,
     Deal,
-    DispatchResult,
     New,
     NewCompany,
     NewContact,
     NewDeal,
     NewTicket,
-    Page,
     Record,
-    Router,
     Stored,
     Ticket,
 )
@@ -76,15 +58,6 @@ X = TypeVar("X")
 
 _CONCURRENCY = 32
 """How many creates `create_many` has under way, unless told."""
-
-_METHODS = {
-    "GET": Repeat.SAFE,
-    "PUT": Repeat.SAFE,
-    "PATCH": Repeat.SAFE,
-    "DELETE": Repeat.SAFE,
-    "POST": Repeat.RISKY,
-}
-"""What `request` sends, and what a repeat of it means unless told."""
 
 
 class Objects(Generic[R, N]):
@@ -110,6 +83,9 @@ class Objects(Generic[R, N]):
         A plain mapping is taken as the fields themselves. Raises `ValidationError` before anything
         is sent when a required field is missing or a system field is written, and `DuplicateError`
         when an active record holds its external_id, email or website_url already.
+
+        The answer may lack what `properties` asks for, and what was written beyond the default
+        fields, for the API does not document that a create shows it: `get` does.
         """
         record, _ = await self._write(self._prepare(new), properties)
         return record
@@ -147,7 +123,7 @@ class Objects(Generic[R, N]):
             if error.outcome != "unknown":
                 raise
             return await self._archived(id, error)
-        record = _read(answer, self._if_whole)
+        record = read(answer, self._if_whole)
         if record is not None:
             return record
         unread = ResponseError("it was archived, and its own fields could not be read")
@@ -167,7 +143,7 @@ class Objects(Generic[R, N]):
         is archived meanwhile is not noticed: see `Listing`.
         """
         query = self._query(properties)
-        return _listing(
+        return listing(
             self._session, self._path, self._record, query, archived=archived, size=page_size
         )
 
@@ -175,8 +151,11 @@ class Objects(Generic[R, N]):
         """Return the active record with this external_id, or None.
 
         The API has no look-up, so this reads the list, a hundred records a request, until it is
-        found: on average half of all the account has. Keep ids, where there are many.
+        found: on average half of all the account has. Keep ids, where there are many. Raises
+        `ValidationError` for what is no key: None, or a blank text.
         """
+        if not _says_something(external_id):
+            raise ValidationError(f"external_id must be a text, not blank, not {external_id!r}")
         async for record in self.list(properties=properties):
             if record.external_id == external_id:
                 return record
@@ -206,17 +185,12 @@ class Objects(Generic[R, N]):
         """
         most = self._session.max_connections
         wanted = min(_CONCURRENCY, most) if concurrency is None else concurrency
-        if not 1 <= wanted <= most:
-            raise ConfigurationError(
-                f"concurrency must be 1 to {most} (max_connections), not {concurrency}"
-            )
-        if (
-            self._mint and journal is not None
-        ):  # a key that is minted would be lost with the process
+        within("concurrency", wanted, most, " (max_connections)")
+        if self._mint and journal is not None:  # a minted key would be lost with the process
             bulk = attrs.evolve(bulk, derive_keys=True)
         return run_import(
             records,
-            lambda limiter: _Verbs(self, limiter, tuple(hooks)),
+            lambda limiter: self._verbs(limiter, tuple(hooks)),
             parse=parse or _as_given,
             concurrency=wanted,
             timeout=self._session.options.timeout,
@@ -242,16 +216,34 @@ class Objects(Generic[R, N]):
         """
         return await reconcile_journal(
             journal,
-            _Verbs(self, None, ()),
+            self._verbs(None, ()),
             unique=self._new.unique,
             last_sent=last_sent,
             quarantine=quarantine,
             hooks=(*self._session.hooks, *hooks),
         )
 
+    def _verbs(self, limiter: Limiter | None, hooks: tuple[Hook, ...]) -> ImportVerbs[R]:
+        """Return what an import does, through its limiter if it has one."""
+        gated = copy.copy(self)
+        if limiter is not None:
+            gated._session = self._session.gated(limiter, hooks)  # noqa: SLF001 (our own)
+        return ImportVerbs(
+            make=self._prepare,
+            send=gated._write,  # noqa: SLF001
+            records=self._every,
+            session=self._session,
+            path=self._path,
+            new=self._new,
+        )
+
+    async def _every(self, *, properties: Iterable[str]) -> AsyncIterator[R]:
+        async for record in self.list(properties=properties):
+            yield record
+
     def _prepare(
         self, new: N | Mapping[str, Any], key: str | None = None, *, doubtful: bool = False
-    ) -> "Prepared":
+    ) -> Prepared:
         """Make a create ready to be sent; `key` is for one that has none of its own."""
         fields = to_fields(new, self._new)
         own = next((name for name in self._new.unique if fields.get(name)), None)
@@ -269,7 +261,7 @@ class Objects(Generic[R, N]):
             doubtful=doubtful,
         )
 
-    async def _write(self, new: "Prepared", properties: Iterable[str] = ()) -> Written[R]:
+    async def _write(self, new: Prepared, properties: Iterable[str] = ()) -> Written[R]:
         try:
             answer = await self._session.request(
                 "POST",
@@ -278,7 +270,7 @@ class Objects(Generic[R, N]):
                 body=new.body,
                 repeat=Repeat.UNKEYED if new.key is None else Repeat.SAFE,
             )
-            return _read(answer, lambda flat: from_flat(flat, self._record)), answer.attempts
+            return read(answer, lambda flat: from_flat(flat, self._record)), answer.attempts
         except RouteraError as error:
             new.tell(error)
             raise
@@ -287,7 +279,7 @@ class Objects(Generic[R, N]):
         self, method: str, record_id: str, properties: Iterable[str], body: bytes | None = None
     ) -> R:
         answer = await self._send(method, record_id, properties, body)
-        return _read(answer, lambda flat: from_flat(flat, self._record))
+        return read(answer, lambda flat: from_flat(flat, self._record))
 
     async def _send(
         self, method: str, record_id: str, properties: Iterable[str], body: bytes | None = None
@@ -317,127 +309,7 @@ class Objects(Generic[R, N]):
         return from_flat(flat, self._record)
 
     def _query(self, properties: Iterable[str]) -> dict[str, str]:
-        return _query([*self._typed, *_names(properties)])
-
-
-@attrs.frozen(kw_only=True)
-class Prepared:
-    """One create, ready to be sent: its body is the same, whatever happens to it.
-
-    `own` is the input's own value that the server keeps unique, or None; `made` one that was made
-    for it, which nobody else can have; `key_name` the field that holds either. `doubtful` says
-    that an earlier run may have sent it.
-    """
-
-    body: bytes = attrs.field(repr=False)
-    external_id: str | None
-    own: str | None
-    made: str | None
-    key_name: str | None
-    doubtful: bool
-
-    @property
-    def key(self) -> str | None:
-        """What makes it safe to send again."""
-        return self.own or self.made
-
-    def tell(self, error: RouteraError) -> None:
-        """Write on an error what it proves of this create."""
-        error.external_id = self.external_id
-        if isinstance(error, DuplicateError):
-            error.ours |= self.doubtful
-            if self.made is not None:
-                error.ours, error.outcome = True, "created"  # nobody else can hold that key
-        elif self.doubtful and error.outcome in {"rejected", "not_sent"}:
-            error.outcome = "unknown"
-
-
-class _Verbs(Generic[R, N]):
-    """What an import does with one kind of object, through its limiter if it has one."""
-
-    def __init__(
-        self, objects: Objects[R, N], limiter: Limiter | None, hooks: tuple[Hook, ...]
-    ) -> None:
-        self._all = objects
-        self._gated = copy.copy(objects)
-        if limiter is not None:
-            self._gated._session = objects._session.gated(limiter, hooks)  # noqa: SLF001 (our own)
-
-    @property
-    def naming(self) -> frozenset[str]:
-        """The fields without which nothing can be the same record."""
-        new = self._all._new  # noqa: SLF001
-        return frozenset(required_fields(new) or new.needs_one)
-
-    def prepare(self, new: Any, key: str | None, *, doubtful: bool) -> Prepared:
-        """Return what `write` takes; `key` is for a record that has none of its own."""
-        return self._all._prepare(new, key, doubtful=doubtful)  # noqa: SLF001
-
-    async def write(self, prepared: Prepared) -> Written[R]:
-        """Create a record."""
-        return await self._gated._write(prepared)  # noqa: SLF001
-
-    async def flat(self, names: frozenset[str]) -> AsyncIterator[Mapping[str, Any]]:
-        """List all active records with these properties, flat but for `created_at`."""
-        async for record in self._all.list(properties=sorted(names)):
-            yield {**to_flat(record), "created_at": record.created_at}
-
-    async def server_time(self) -> datetime | None:
-        """Return what time it is by the server's clock, or None when it does not tell."""
-        objects = self._all
-        answer = await objects._session.request(  # noqa: SLF001
-            "GET",
-            (objects._path,),  # noqa: SLF001
-            query={"limit": "10"},
-            repeat=Repeat.SAFE,
-            limit=PAGE_LIMIT,
-        )
-        try:
-            return parsedate_to_datetime(answer.headers.get("date", "")).replace(tzinfo=UTC)
-        except ValueError:
-            return None
-
-
-class Routers:
-    """The account's routers, which can only be read."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    async def get(self, id: str) -> Router:  # noqa: A002 (the API's)
-        """Return a router by its id, a UUID; raises `NotFoundError` when there is none."""
-        answer = await self._session.request("GET", ("routers", id), repeat=Repeat.SAFE)
-        return _read(answer, lambda flat: from_flat(flat, Router))
-
-    def list(self, *, archived: bool = False, page_size: int = LARGEST_PAGE) -> Listing[Router]:
-        """Return all routers, to be iterated over; archived ones too when `archived`.
-
-        `page_size` is in routers, 1 to 100; raises `ConfigurationError` for another.
-        """
-        return _listing(self._session, "routers", Router, {}, archived=archived, size=page_size)
-
-
-@attrs.frozen
-class Response:
-    """A 2xx to a request of the caller's own making.
-
-    `headers` have lower-case names; `attempts` tells what each attempt met; `elapsed` is in
-    seconds.
-    """
-
-    status: int
-    headers: Mapping[str, str] = attrs.field(repr=False)
-    body: bytes = attrs.field(repr=False)
-    attempts: tuple[Attempt, ...]
-    elapsed: float
-
-    def json(self) -> Any:
-        """Return the body's JSON value; raises `ResponseError`, without the body, for another."""
-        try:
-            return decode(self.body)
-        except ResponseError as error:
-            error.status, error.attempts, error.elapsed = self.status, self.attempts, self.elapsed
-            raise
+        return properties_query([*self._typed, *names_of(properties)])
 
 
 _KINDS: dict[type[Record], tuple[str, type[New]]] = {
@@ -467,92 +339,14 @@ def objects_of(
     raise ConfigurationError(f"{record!r} is no subclass of {kinds}")
 
 
-async def dispatch(session: Session, router_id: str, object_id: str) -> DispatchResult:
-    """Run a router on an object."""
-    answer = await session.request(
-        "POST",
-        ("dispatch", "router"),
-        body=encode_json({"router_id": router_id, "object_id": object_id}),
-        repeat=Repeat.SAFE if session.options.retry.resend_dispatch else Repeat.RISKY,
-    )
-    return _read(answer, dispatched)
-
-
-async def request(
-    session: Session,
-    method: str,
-    path: str,
-    *,
-    params: Mapping[str, str] | None,
-    json: Any,
-    repeatable: bool | None,
-) -> Response:
-    """Send what the client knows nothing of."""
-    if method not in _METHODS:
-        raise ValidationError(f"method must be one of {', '.join(_METHODS)}, not {method!r}")
-    if method == "GET" and json is not None:
-        raise ValidationError("a GET has no body: give params")
-    repeat = _METHODS[method]
-    if repeatable is not None:
-        repeat = Repeat.SAFE if repeatable else Repeat.RISKY
-    answer = await session.request(
-        method,
-        segments_of(path),
-        query=params,
-        body=None if json is None else encode_json(json),
-        repeat=repeat,
-        limit=PAGE_LIMIT,
-    )
-    return Response(answer.status, answer.headers, answer.body, answer.attempts, answer.elapsed)
-
-
-def _listing(
-    session: Session, path: str, kind: type[S], query: dict[str, str], *, archived: bool, size: int
-) -> Listing[S]:
-    if not 1 <= size <= LARGEST_PAGE:
-        raise ConfigurationError(f"page_size must be 1 to {LARGEST_PAGE}, not {size}")
-    fixed = query | ({"archived": "true"} if archived else {})
-
-    async def fetch(offset: int) -> Page[S]:
-        answer = await session.request(
-            "GET",
-            (path,),
-            query=fixed | {"limit": str(size), "offset": str(offset)},
-            repeat=Repeat.SAFE,
-            limit=PAGE_LIMIT,
-        )
-        return _read(answer, lambda flat: page_from(flat, kind, limit=size, offset=offset))
-
-    return Listing(fetch, size)
-
-
 def _declared_by_user(record: type[Record]) -> tuple[str, ...]:
     """Return the names of the custom fields that a subclass of a record declares."""
     known = next((kind for kind in _KINDS if issubclass(record, kind)), Record)
     return tuple(name for name in field_names(record) if name not in field_names(known))
 
 
-def _names(properties: Iterable[str]) -> Iterable[str]:
-    if isinstance(properties, str):
-        raise ConfigurationError(f"properties must be a list of names: [{properties!r}]")
-    return properties
-
-
-def _query(names: Iterable[str]) -> dict[str, str]:
-    joined = ",".join(dict.fromkeys(names))
-    return {"properties": joined} if joined else {}
-
-
-def _read(answer: Answer, reader: Callable[[Any], X]) -> X:
-    """Read an answer's body; an error about it tells of the attempts as well."""
-    try:
-        return reader(decode(answer.body))
-    except ResponseError as error:
-        error.status = answer.status
-        error.body = answer.excerpt()
-        error.attempts = answer.attempts
-        error.elapsed = answer.elapsed
-        raise
+def _says_something(text: object) -> bool:
+    return isinstance(text, str) and bool(text.strip())
 
 
 def _as_given(record: Any) -> Any:

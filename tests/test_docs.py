@@ -80,21 +80,28 @@ async def fill(environ):
 
 
 @pytest.fixture
-def stage(monkeypatch, tmp_path):
-    """Run a sandbox with one record of each kind, beside a copy of the examples."""
+def stage(monkeypatch, tmp_path, request):
+    """Run a sandbox with one record of each kind, beside a copy of the examples.
+
+    It echoes what is written, unless the test's parameter says otherwise.
+    """
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    with elsewhere() as running:
+    with elsewhere(echo=getattr(request, "param", True)) as running:
         environ = running.environ
         for name, value in (environ | asyncio.run(fill(environ))).items():
             monkeypatch.setenv(name, value)
         yield running
 
 
+@pytest.mark.parametrize("stage", [True, False], indirect=True, ids=["echo", "defaults"])
 @pytest.mark.parametrize(("page", "line", "text"), list(programs()))
 def test_every_program_runs(stage, page, line, text):
-    """A program of the docs runs as it stands, without a warning."""
+    """A program of the docs runs as it stands, without a warning.
+
+    It does so also where the answer to a create holds the default fields alone.
+    """
     source = "\n" * line + text  # so that a traceback names the line of the page
     exec(compile(source, str(page), "exec"), {"__name__": "__main__"})
 

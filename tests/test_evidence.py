@@ -162,6 +162,22 @@ async def test_answers_that_stay_lost_are_unknown(connect, wires, new):
     assert "POST /tickets was sent, and no answer came: ServerDisconnectedError" in str(error)
 
 
+@pytest.mark.parametrize("keyed", [True, False])
+async def test_an_unknown_create_tells_its_key(connect, wires, new, unkeyed, keyed):
+    """What may exist can be looked for: the key that was sent, one's own or minted, is told."""
+    wire = await wires.serve(wires.CLOSE)
+    given = new if keyed else unkeyed
+    once = RetryPolicy(max_attempts=1)
+    async with connect(wire.url, mint_external_ids=True, retry=once) as client:
+        with pytest.raises(OutcomeUnknown) as caught:
+            await client.tickets.create(given)
+        (many,) = [outcome async for outcome in client.tickets.create_many([given])]
+    keys = [orjson.loads(body)["fields"]["external_id"] for body in wire.bodies]
+    assert [caught.value.external_id, many.external_id] == keys
+    assert (many.status, many.error.external_id) == ("unknown", keys[1])
+    assert keyed is (keys == ["ext-001"] * 2)
+
+
 async def test_a_read_is_repeated(connect, wires, flat):
     """A GET whose answer was lost is asked again."""
     wire = await wires.serve(wires.RESET, (b"HTTP/1.1 200", "close"), wires.answer(200, flat))

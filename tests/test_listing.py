@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import random
 
+import attrs
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -17,6 +18,14 @@ from routera_async.sandbox.store import Record
 WHEN = dt.datetime(2026, 5, 1, tzinfo=dt.UTC)
 TIME = "2026-05-01T10:00:00.000Z"
 MANY = 25_000
+
+
+@attrs.frozen(kw_only=True)
+class Rated(Ticket):
+    """A ticket with a number of the account's own."""
+
+    csat: float | None = None
+
 
 untimed = settings(derandomize=True)
 """The same examples in every run."""
@@ -51,7 +60,7 @@ class Server:
         self.requests += 1
         numbers = self.shown[::-1] if self._newest_first else self.shown
         page = tuple(map(record, numbers[offset : offset + self.size]))
-        return Page(page, limit=self.size, offset=offset)
+        return Page(page, limit=self.size, offset=offset), None
 
     def _change(self, archived, created, seed):
         chosen = set(random.Random(seed).sample(self.shown, min(archived, len(self.shown))))
@@ -173,7 +182,7 @@ async def test_a_server_that_goes_round_in_circles():
         nonlocal asked
         asked += 1
         start = 1000 if offset else 0
-        return Page(tuple(map(record, range(start, start + 100))), limit=100, offset=offset)
+        return Page(tuple(map(record, range(start, start + 100))), limit=100, offset=offset), None
 
     with pytest.raises(ResponseError, match="the list repeats itself"):
         await ids_of(Listing(odd, 100))
@@ -222,6 +231,24 @@ async def test_what_count_counts_does_not_matter(wires, token, counted):
     assert ids == [str(number) for number in range(8)]
     asked = [head.split(b" ")[1].partition(b"?")[2] for head in wire.requests]
     assert asked == [b"limit=4&offset=%d" % start for start, _ in pages]
+
+
+@pytest.mark.parametrize("wrong", [0, 3, 99, 100, 102, 250])
+async def test_what_is_in_front_of_a_record_that_cannot_be_read(client, sandbox, wrong):
+    """A record that cannot be read is an error, once those in front of it are given, each once."""
+    ids = fill(sandbox, 300)
+    await client.tickets.update(ids[wrong], {"csat": "five"})
+    listed = []
+
+    async def read():
+        async for each in client.objects(Rated).list():
+            listed.append(each.id)  # noqa: PERF401 (what came before the error counts)
+
+    with pytest.raises(ResponseError, match=r"expected number @ \$.data\[\d+\].csat") as caught:
+        await read()
+    assert listed == ids[:wrong]
+    assert (caught.value.id, caught.value.status) == (ids[wrong], 200)
+    assert len(caught.value.attempts) == 1
 
 
 def fill(sandbox, count):

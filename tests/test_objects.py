@@ -30,6 +30,7 @@ from routera_async import (
     Ticket,
     ValidationError,
 )
+from routera_async._shapes import from_flat
 from routera_async.sandbox import Router, Sandbox
 
 TIMES = {"created_at": "2026-05-01T10:00:00.000Z", "updated_at": "2026-05-01T10:00:00.000Z"}
@@ -51,6 +52,13 @@ class Tier(enum.StrEnum):
     PAID = "paid"
 
 
+class Grade(enum.IntEnum):
+    """A number with few values."""
+
+    GOOD = 1
+    BAD = 2
+
+
 @attrs.frozen(kw_only=True)
 class MyTicket(Ticket):
     """A ticket with a field of every kind."""
@@ -64,6 +72,7 @@ class MyTicket(Ticket):
     priority: Literal["low", "high"] | None = None
     level: Level | None = None
     tier: Tier | None = None
+    grade: Grade | None = None
     tags: list[str] | None = None
     scores: tuple[float, ...] = ()
     extra: Mapping[str, Any] | None = None
@@ -83,6 +92,7 @@ class NewMyTicket(NewTicket):
     priority: Literal["low", "high"] | None = None
     level: Level | None = None
     tier: Tier | None = None
+    grade: Grade | None = None
     tags: list[str] | None = None
     scores: tuple[float, ...] | None = None
     extra: Mapping[str, Any] | None = None
@@ -99,6 +109,7 @@ VALUES = {
     "priority": "high",
     "level": Level.HIGH,
     "tier": Tier.PAID,
+    "grade": Grade.BAD,
     "tags": ["a", "b"],
     "scores": (1.0, 2.5),
     "extra": {"a": [None]},
@@ -117,6 +128,7 @@ class Strict(Ticket):
     vip: bool
     due: dt.date
     seen_at: dt.datetime
+    when: dt.date | dt.datetime
     priority: Literal["low", "high"]
     level: Level
     tier: Tier
@@ -132,6 +144,7 @@ GOOD = {
     "vip": True,
     "due": "2026-05-01",
     "seen_at": "2026-05-01T12:00:00+02:00",
+    "when": "2026-05-01",
     "priority": "low",
     "level": "low",
     "tier": "free",
@@ -171,7 +184,7 @@ async def test_what_is_written_is_read(typed, sandbox):
     ticket = await typed.create(written())
     assert type(ticket) is MyTicket
     assert {name: getattr(ticket, name) for name in VALUES} == VALUES
-    assert type(ticket.tier) is Tier
+    assert (type(ticket.tier), type(ticket.grade)) == (Tier, Grade)
     assert ticket.custom == {}
     assert sandbox.store.get(ticket.id)["due"] == "2026-05-01"
     assert sandbox.store.get(ticket.id)["seen_at"] == "2026-05-01T10:00:00Z"
@@ -242,6 +255,7 @@ async def test_good_values(wires):
     assert (read.csat, type(read.csat), read.visits, type(read.visits)) == (4.0, float, 3, int)
     assert read.due == dt.date(2026, 5, 1)
     assert read.seen_at == dt.datetime(2026, 5, 1, 10, tzinfo=dt.UTC)
+    assert type(read.when) is dt.date
     assert (read.priority, read.level, read.tier) == ("low", Level.LOW, Tier.FREE)
     assert (read.tags, read.scores, read.extra) == ([], (1.0, 2.5), {})
     assert read.custom == {"more": 5}
@@ -260,7 +274,9 @@ BAD = [
     ("vip", 0, "expected true or false @ $.vip"),
     ("vip", "true", "expected true or false @ $.vip"),
     ("due", "01.05.2026", "expected a date @ $.due"),
-    ("due", "2026-05-01T10:00:00Z", "expected a date @ $.due"),
+    ("due", "2026-05-01T25:00:00Z", "expected a date @ $.due"),
+    ("when", "tomorrow", "expected a date @ $.when"),
+    ("when", None, "expected a date @ $.when"),
     ("due", 20260501, "expected a date @ $.due"),
     ("seen_at", "2026-05-01", "expected an ISO 8601 time @ $.seen_at"),
     ("seen_at", 1777629600, "expected an ISO 8601 time @ $.seen_at"),
@@ -304,7 +320,7 @@ async def test_a_wrong_value_on_a_page_is_named(wires, token):
     wire = await wires.serve(wires.answer(200, orjson.dumps({"data": data})))
     async with RouteraClient(token, base_url=wire.url) as client:
         with pytest.raises(ResponseError) as caught:
-            await anext(aiter(client.objects(MyTicket).list()))
+            [each async for each in client.objects(MyTicket).list()]
     problem = "cannot read the answer as a MyTicket: expected number @ $.data[3].csat"
     assert str(caught.value) == problem
     assert caught.value.id == "3"
@@ -334,6 +350,105 @@ async def test_defaults(wires):
 
     read = await sole(wires, Defaulted, {"id": "1", **TIMES, "csat": None})
     assert (read.priority, read.tags, read.csat) == ("low", [], None)
+
+
+async def test_null_is_the_default_where_the_type_does_not_take_it(wires, token):
+    """Null of an attribute with a default, whose type has no None, reads as if it were not there.
+
+    Without a default it is an error, as `BAD` says; an attribute that may be anything is None.
+    """
+
+    @attrs.frozen(kw_only=True)
+    class Defaulted(Ticket):
+        priority: Literal["low", "high"] = "low"
+        tags: list[str] = attrs.field(factory=list)
+        vip: bool = True
+        choice: Literal["a", None] = "a"  # noqa: PYI061 (it may be written so)
+        anything: Any = 5
+
+    nulls = dict.fromkeys(["priority", "tags", "vip", "choice", "anything", "archived"])
+    read = await sole(wires, Defaulted, {"id": "1", **TIMES, **nulls})
+    assert (read.priority, read.tags, read.vip, read.archived) == ("low", [], True, False)
+    assert (read.choice, read.anything) == (None, None)
+    answers = (
+        {"id": "1", **TIMES, "archived": None, "users": None, "teams": None},
+        {
+            "message": "m",
+            "success": None,
+            "hubspot_sync_failed": None,
+        },
+    )
+    wire = await wires.serve(*[wires.answer(200, orjson.dumps(each)) for each in answers])
+    async with RouteraClient(token, base_url=wire.url) as client:
+        router = await client.routers.get("1")
+        result = await client.dispatch(router_id="r", object_id="o")
+    assert (router.archived, router.users, router.teams) == (False, (), ())
+    assert (result.assigned, result.hubspot_sync_failed) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("told", "due", "when"),
+    [
+        ("2026-05-01", dt.date(2026, 5, 1), dt.date(2026, 5, 1)),
+        (
+            "2026-05-01T23:30:00-05:00",
+            dt.date(2026, 5, 1),
+            dt.datetime(2026, 5, 2, 4, 30, tzinfo=dt.UTC),
+        ),
+        ("2026-05-01 10:00", dt.date(2026, 5, 1), dt.datetime(2026, 5, 1, 10, tzinfo=dt.UTC)),
+        (None, None, None),
+    ],
+)
+async def test_a_date_field_that_holds_a_time(told, due, when):
+    """A date field may hold a time: a `date` is the day as written, `date | datetime` is either."""
+
+    @attrs.frozen(kw_only=True)
+    class Dated(Ticket):
+        due: dt.date | None = None
+        begin: dt.date | dt.datetime | None = None
+        days: list[dt.date | dt.datetime] = attrs.field(factory=list)
+
+    async with (
+        Sandbox(fields=["due=date", "begin=date"]) as sandbox,
+        RouteraClient(sandbox.token, base_url=sandbox.url) as client,
+    ):
+        ticket = await client.tickets.create({**FIELDS, "due": told, "begin": told})
+        read = from_flat(sandbox.store.get(ticket.id) | {"days": [told] if told else None}, Dated)
+    assert (read.due, read.begin, type(read.begin)) == (due, when, type(when))
+    assert read.days == ([when] if when else [])
+
+
+@attrs.frozen(kw_only=True)
+class Guarded(Ticket):
+    """A ticket with rules of its own."""
+
+    csat: float = attrs.field(default=0.0, validator=attrs.validators.le(5))
+    note: str = attrs.field(default="", validator=attrs.validators.in_(["", "a"]))
+    tier: Any = attrs.field(default=None, converter=lambda value: value and Tier(value))
+
+    def __attrs_post_init__(self) -> None:
+        if self.csat == 3:
+            raise KeyError("three will\nnot do")
+        if self.csat == 4:
+            raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"csat": 9}, "'csat' must be <= 5: 9.0"),
+        ({"note": "b"}, "'note' must be in ['', 'a'] (got 'b')"),
+        ({"tier": "gold"}, "'gold' is not a valid Tier"),
+        ({"csat": 3}, "three will not do"),
+        ({"csat": 4}, "RuntimeError"),
+    ],
+)
+async def test_a_models_own_rule_is_told(wires, fields, problem):
+    """What a model's own validator, converter or post-init raises is said in its own words."""
+    with pytest.raises(ResponseError) as caught:
+        await sole(wires, Guarded, {"id": "1", **TIMES, **fields})
+    assert str(caught.value) == f"cannot read the answer as a Guarded: {problem} @ $"
+    assert caught.value.id == "1"
 
 
 async def test_what_is_none_is_not_written(typed, sandbox):
@@ -692,15 +807,22 @@ async def test_when_it_was_assigned(wires, token, told, when):
     assert orjson.loads(wire.bodies[0]) == {"router_id": "r", "object_id": "o"}
 
 
+@pytest.mark.parametrize("told", ["yesterday", "", 1749738600, {"at": 1}, "Thu, 99 Jun 2025 1:1:1"])
+async def test_when_it_was_assigned_that_is_no_time(wires, token, told):
+    """A dispatch that was done is no error because of its time: that is None, and in `custom`."""
+    body = {"message": "m", "success": True, "owner_assigned_at": told}
+    wire = await wires.serve(wires.answer(200, orjson.dumps(body)))
+    async with RouteraClient(token, base_url=wire.url) as client:
+        result = await client.dispatch(router_id="r", object_id="o")
+    assert (result.assigned, result.owner_assigned_at) == (True, None)
+    assert result.custom == {"owner_assigned_at": told}
+
+
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
         ({"success": True}, "missing @ $.message"),
         ({"message": "m", "success": "yes"}, "expected true or false @ $.success"),
-        (
-            {"message": "m", "owner_assigned_at": "yesterday"},
-            "expected an ISO 8601 time @ $.owner_assigned_at",
-        ),
         ([], "expected an object @ $"),
     ],
 )

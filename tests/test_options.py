@@ -145,24 +145,50 @@ def test_a_copys_setting_that_cannot_be(name, value):
 
 
 async def test_a_copy_sends_its_headers():
-    """A copy's headers are added to its requests alone, and replace the one that can be."""
+    """A copy's headers are added to its requests alone, and replace the one that can be.
+
+    A copy of a copy adds its own to those: the later goes before the earlier, whatever its case.
+    """
     added = {"X-Key": "one two", "user-agent": "mine"}
     async with Server(lambda _: [whole(200, RECORD)]) as server:
         client = RouteraClient("eyJ", base_url=server.url)
         copy = client.with_options(headers=added)
+        more = copy.with_options(headers={"x-key": "three", "USER-AGENT": "its", "X-More": "1"})
         for each in (client, copy, copy.with_options(timeout=9), copy.with_options(headers={})):
             await each.tickets.get("1")
+        await more.tickets.get("1")
         await client.aclose()
-    plain, added, kept, dropped = (head.split(b"\r\n") for _, head in server.requests)
-    for head in (plain, dropped):
-        assert not any(line.startswith(b"X-Key") for line in head)
-        assert any(line.startswith(b"User-Agent: routera-async/") for line in head)
-    for head in (added, kept):
+    plain, *kept, later = (head.split(b"\r\n") for _, head in server.requests)
+    assert not any(line.startswith(b"X-Key") for line in plain)
+    assert any(line.startswith(b"User-Agent: routera-async/") for line in plain)
+    ours = [line for line in later if line.lower().startswith((b"x-", b"user-agent"))]
+    assert sorted(ours) == [b"USER-AGENT: its", b"X-More: 1", b"x-key: three"]
+    for head in kept:
         assert b"X-Key: one two" in head
         assert [line for line in head if line.lower().startswith(b"user-agent")] == [
             b"user-agent: mine"
         ]
         assert b"Authorization: Bearer eyJ" in head
+
+
+def test_a_copy_of_a_subclass_is_whole():
+    """A subclass's own attributes are its copy's as well."""
+
+    class Mine(RouteraClient):
+        def __init__(self, tenant):
+            super().__init__("eyJ", mint_external_ids=True)
+            self.tenant = tenant
+
+    copy = Mine("acme").with_options(timeout=9)
+    assert (type(copy), copy.tenant, copy._mint) == (Mine, "acme", True)
+    assert copy.tickets._session.options.timeout == 9
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan, 0])
+def test_a_time_that_is_none_is_said_to_be(value):
+    """An infinite time-out is more than 0 seconds: what it must be is told."""
+    with pytest.raises(ConfigurationError, match="timeout must be a finite number of seconds"):
+        RouteraClient("eyJ", timeout=value)
 
 
 async def test_copies_share_the_connections():

@@ -71,6 +71,7 @@ async def test_what_is_sent(wires, token):
         answer = await client.request("PUT", "/a/bc", json=[1, {"é": None}])
         await client.request("DELETE", "/a", params={"q": "a b&c"})
         await client.request("POST", "/a", json=None)
+        await client.request("GET", "/a", params={"archived": True, "limit": 5, "csat": 4.5})
         await client.with_options(headers={"X-More": "1"}).request("GET", "/a")
     assert (answer.json(), answer.headers["x-thing"]) == ([1], "a")
     lines = [head.split(b"\r\n")[0] for head in wire.requests]
@@ -78,11 +79,12 @@ async def test_what_is_sent(wires, token):
         b"PUT /v2/a/bc HTTP/1.1",
         b"DELETE /v2/a?q=a+b%26c HTTP/1.1",
         b"POST /v2/a HTTP/1.1",
+        b"GET /v2/a?archived=true&limit=5&csat=4.5 HTTP/1.1",
         b"GET /v2/a HTTP/1.1",
     ]
-    assert wire.bodies == ['[1,{"é":null}]'.encode(), b"", b"", b""]
+    assert wire.bodies == ['[1,{"é":null}]'.encode(), b"", b"", b"", b""]
     assert all(b"Authorization: Bearer " in head for head in wire.requests)
-    assert b"X-More: 1" in wire.requests[3]
+    assert b"X-More: 1" in wire.requests[4]
 
 
 async def test_the_same_errors(client, sandbox):
@@ -214,6 +216,16 @@ async def test_a_path_that_leads_elsewhere(client, sandbox, path, method):
         (("POST", "/a"), {"json": float("nan")}, "json: nan"),
         (("POST", "/a"), {"json": {"a": [object()]}}, "cannot be written as JSON"),
         (("POST", "/a"), {"json": {1: 2}}, "is not text"),
+        (([], "/a"), {}, "method must be one of"),
+        (("GET", None), {}, "'None' is no path"),
+        (("GET", 5), {}, "'5' is no path"),
+        (("GET", "/a"), {"params": [("a", "b")]}, "params must be a mapping, not list"),
+        (("GET", "/a"), {"params": "a=b"}, "params must be a mapping, not str"),
+        (("GET", "/a"), {"params": {"a": None}}, "params: 'a' must be a text, .* not None"),
+        (("GET", "/a"), {"params": {"a": ["b"]}}, "params: 'a' must be a text"),
+        (("GET", "/a"), {"params": {"a": float("nan")}}, "params: 'a' must be a text"),
+        (("GET", "/a"), {"params": {"a": "\ud800"}}, "params: 'a' must be a text"),
+        (("GET", "/a"), {"params": {None: "b"}}, "params: None must be a text"),
     ],
 )
 async def test_what_cannot_be_sent(client, sandbox, given, settings, problem):
@@ -281,6 +293,15 @@ async def test_find(client, sandbox):
     assert await client.tickets.find("k3") is None
     again = await client.tickets.create({**FIELDS, "external_id": "k3"})
     assert await client.tickets.find("k3") == again
+
+
+@pytest.mark.parametrize("key", [None, "", " \t", 5, b"k"])
+async def test_find_of_no_key(client, sandbox, key):
+    """What is no key is refused: None would find the first ticket that has none."""
+    await client.tickets.create(FIELDS)
+    with pytest.raises(ValidationError, match="external_id must be a text"):
+        await client.tickets.find(key)
+    assert sandbox.request_count == 1
 
 
 async def test_what_find_costs(client, sandbox):

@@ -22,6 +22,7 @@ from routera_async import (
     ResponseError,
     RetryPolicy,
     RouteraClient,
+    Ticket,
     UnauthorizedError,
     ValidationError,
 )
@@ -153,7 +154,7 @@ async def test_what_a_list_asks_for(wires, token, asked, query):
     assert len(wire.requests) == 2
 
 
-@pytest.mark.parametrize("size", [0, 101, -1])
+@pytest.mark.parametrize("size", [0, 101, -1, "10", None, 10.5, True])
 def test_a_page_size_that_the_api_does_not_take(size):
     """A page holds 1 to 100 records."""
     with pytest.raises(ConfigurationError, match="1 to 100"):
@@ -266,6 +267,88 @@ async def test_many_are_created(client, sandbox):
     assert sandbox.store.count("tickets") == 3
 
 
+@pytest.fixture
+async def tacit():
+    """Run a sandbox whose answer to a create holds the default fields alone, and a client of it."""
+    async with (
+        Sandbox(any_field=True, echo=False) as sandbox,
+        RouteraClient(sandbox.token, base_url=sandbox.url) as client,
+    ):
+        yield client
+
+
+async def test_an_answer_to_a_create_that_lacks_what_was_asked(tacit):
+    """A create is read whatever of the record its answer holds; `get` gives the rest."""
+
+    @attrs.frozen(kw_only=True)
+    class Rated(Ticket):
+        csat: float | None = None
+
+    ticket = await tacit.tickets.create(named("A", custom={"csat": 5}), properties=["csat"])
+    assert (ticket.ticket_name, ticket.custom) == ("A", {})
+    assert (await tacit.tickets.get(ticket.id, properties=["csat"])).custom == {"csat": 5}
+    rated = tacit.objects(Rated)
+    ticket = await rated.create(named("B", custom={"csat": 4}))
+    assert ticket.csat is None
+    assert (await rated.get(ticket.id)).csat == 4
+    assert (await rated.update(ticket.id, {"csat": 3})).csat == 3
+    assert (await tacit.tickets.update(ticket.id, {"csat": 2})).custom == {}
+    assert (await rated.archive(ticket.id)).csat == 2
+    rows = [named(f"{n}", external_id=f"{n}", custom={"csat": n}) for n in range(3)]
+    outcomes = await collected(rated.create_many(rows))
+    assert [(each.status, each.record.external_id) for each in outcomes] == [
+        ("created", f"{n}") for n in range(3)
+    ]
+
+
+async def test_a_required_attribute_that_the_answer_to_a_create_lacks(tacit):
+    """An attribute without a default is missing then: the error says that the record exists."""
+
+    @attrs.frozen(kw_only=True)
+    class Rated(Ticket):
+        csat: float
+
+    with pytest.raises(ResponseError, match=r"missing @ \$.csat") as caught:
+        await tacit.objects(Rated).create(named("A", custom={"csat": 5}))
+    assert caught.value.outcome == "created"
+    assert (await tacit.objects(Rated).get(caught.value.id)).csat == 5
+
+
+async def test_custom_that_is_no_mapping(client, sandbox):
+    """A `custom` that is no mapping breaks a rule: one row's is its own, and stops no import."""
+    for custom in ([1], "ab", 5):
+        with pytest.raises(ValidationError, match="custom must be a mapping, not"):
+            await client.tickets.create(named("A", custom=custom))
+    rows = [named("A", custom=[1]), named("B")]
+    outcomes = await collected(client.tickets.create_many(rows))
+    assert [each.status for each in outcomes] == ["rejected", "created"]
+    assert sandbox.request_count == 1
+
+
+@pytest.mark.parametrize("properties", [None, 5, [1], "priority", b"ab", [["a"]]])
+async def test_properties_that_are_no_names(client, sandbox, properties):
+    """`properties` is a list of names for every verb; anything else is refused before sending."""
+    tickets = client.tickets
+    with pytest.raises(ConfigurationError, match="properties must be a list of names"):
+        tickets.list(properties=properties)
+    for call in (
+        tickets.create(named("A"), properties=properties),
+        tickets.get("1", properties=properties),
+        tickets.update("1", {}, properties=properties),
+        tickets.find("k", properties=properties),
+    ):
+        with pytest.raises(ConfigurationError, match="properties must be a list of names"):
+            await call
+    assert sandbox.request_count == 0
+
+
+@pytest.mark.parametrize("archived", ["false", None, 0])
+def test_archived_is_true_or_false(archived):
+    """A text is not taken for True, whatever it says."""
+    with pytest.raises(ConfigurationError, match="archived must be True or False"):
+        RouteraClient("eyJ").tickets.list(archived=archived)
+
+
 async def test_many_are_parsed(client):
     """`parse` gives what is to be created of each record of the input."""
 
@@ -304,7 +387,9 @@ async def test_a_fault_of_the_account_stops_all(sandbox):
     assert len(outcomes) == sandbox.request_count <= 4
 
 
-@pytest.mark.parametrize(("asked", "most"), [(0, 100), (-1, 100), (101, 100), (3, 2)])
+@pytest.mark.parametrize(
+    ("asked", "most"), [(0, 100), (-1, 100), (101, 100), (3, 2), ("3", 100), (2.0, 100), (True, 9)]
+)
 def test_a_concurrency_that_cannot_be(asked, most):
     """`concurrency` is 1 to max_connections."""
     client = RouteraClient("eyJ", max_connections=most)

@@ -546,6 +546,16 @@ async def test_an_archive_of_nothing_whose_answer_was_lost(world, patient, fault
     assert world.done() == "nothing"
 
 
+async def test_an_archive_that_a_404_belies(wires, token, flat):
+    """A record that is there and active after all was not archived: the 404 is raised."""
+    wire = await wires.serve(wires.CLOSE, wires.answer(404, b"{}"), wires.answer(200, flat))
+    async with RouteraClient(token, base_url=wire.url, retry=TWICE) as client:
+        with pytest.raises(NotFoundError) as caught:
+            await client.tickets.archive("1")
+    assert caught.value.outcome == "unknown"
+    assert [head[:3] for head in wire.requests] == [b"DEL", b"DEL", b"GET"]
+
+
 @pytest.mark.parametrize("fault", LOST + NOT_DONE)
 async def test_an_archive_whose_record_cannot_be_read_after(world, patient, fault):
     """When the archived record cannot be read after a lost answer, the 404 is what is raised."""

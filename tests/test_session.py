@@ -12,6 +12,7 @@ from routera_async import (
     AttemptFinished,
     AttemptStarted,
     BadRequestError,
+    ClientCredentials,
     ConfigurationError,
     DuplicateError,
     NotSentError,
@@ -384,6 +385,27 @@ def test_a_second_401_is_an_error(virtually, answers, new):
     )
     assert tokens(answers) == ["t1", "t2"]
     assert [attempt.status for attempt in error.attempts] == [401, 401]
+
+
+def test_a_call_that_a_closing_waits_for_no_longer(virtually, answers, new):
+    """A call that needs a token after its client's closing gave up ends at once, and says so."""
+    grant = {"access_token": "t", "expires_in": 10}
+    answers.post("https://api.routera.io/oauth2/token", payload=grant, repeat=True)
+    answers.post(TICKETS, status=429, headers={"Retry-After": "60"}, repeat=True)
+
+    async def main():
+        clock = asyncio.get_running_loop().time
+        client = RouteraClient(ClientCredentials("id", "secret"), retry=RetryPolicy(wait_initial=0))
+        call = asyncio.create_task(client.tickets.create(new))
+        await asyncio.sleep(1)
+        await client.aclose()
+        assert clock() == 31
+        with pytest.raises(ConfigurationError, match="the client was closed") as caught:
+            await call
+        assert clock() == 60
+        assert [attempt.status for attempt in caught.value.attempts] == [429]
+
+    virtually(main())
 
 
 def test_a_call_replaces_its_token_only_once(virtually, answers, new):

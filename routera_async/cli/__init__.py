@@ -63,6 +63,8 @@ def run(arguments: Sequence[str]) -> int:  # noqa: PLR0911 (one for each way to 
         return _fail(str(error), error.status)
     except RouteraError as error:
         return _fail(str(error))
+    except ImportError as error:  # a command's module is imported when it is run
+        return _fail(f"{error.__cause__ or error}: pip install 'routera-async[cli]'")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # noqa: T201 (this is the command line)
         return INTERRUPTED

@@ -16,7 +16,7 @@ import attrs
 from cyclopts import Parameter
 from rich.console import Console
 
-from routera_async._codec import field_names
+from routera_async._shapes import field_names
 from routera_async.bulk.books import OnRepeat
 from routera_async.bulk.engine import Outcome
 from routera_async.bulk.many import Bulk

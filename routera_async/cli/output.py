@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from routera_async._codec import to_flat
+from routera_async._shapes import field_names
 from routera_async.errors import one_line
 
 FormatName = Literal["table", "json", "jsonl", "csv"]
@@ -37,14 +38,17 @@ _ENDLESS = 10_000
 
 
 class Rows(ABC):
-    """Prints records one after another, and forgets them; `end` when there are no more."""
+    """Prints records one after another, and forgets them; `end` when there are no more.
+
+    `columns` are told in this order; those that a record has beside them come behind, but in CSV.
+    """
 
     def __init__(self, columns: Sequence[str]) -> None:
         self._columns = columns
 
     def add(self, record: Any) -> None:
         """Print one record: a model, or a flat mapping."""
-        self._add(record if isinstance(record, dict) else to_flat(record))
+        self._add(_ordered(record, self._columns))
 
     @abstractmethod
     def _add(self, flat: dict[str, Any]) -> None: ...
@@ -72,22 +76,32 @@ class _Array(Rows):
 
 
 class _Csv(Rows):
-    def __init__(self, columns: Sequence[str]) -> None:
-        super().__init__(columns)
-        self._row(columns)
+    _headed = False
 
     def _add(self, flat: dict[str, Any]) -> None:
-        self._row([_csv_cell(flat.get(name)) for name in self._columns])
+        self._head()
+        self._row(_csv_cell(flat.get(name)) for name in self._columns)
+
+    def end(self) -> None:
+        self._head()
+        super().end()
+
+    def _head(self) -> None:
+        if not self._headed:
+            self._headed = True
+            self._row(self._columns)
 
     def _row(self, cells: Iterable[str]) -> None:
         line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow(cells)
-        _write(line.getvalue())
+        csv.writer(line).writerow(cells)  # with another line's end, 3.11 does not quote a lone CR
+        _write(f"{line.getvalue()[:-2]}\n")
 
 
 class _Tables(Rows):
-    def __init__(self, columns: Sequence[str]) -> None:
+    def __init__(self, columns: Sequence[str], asked: Sequence[str]) -> None:
         super().__init__(columns)
+        self._asked = asked
+        self._told: Sequence[str] = ()
         self._flats: list[dict[str, Any]] = []
 
     def _add(self, flat: dict[str, Any]) -> None:
@@ -102,43 +116,71 @@ class _Tables(Rows):
 
     def _print(self) -> None:
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in self._columns:
+        self._told = self._told or [name for name in self._columns if self._tells(name)]
+        for name in self._told:
             table.add_column(name, overflow="fold", no_wrap=name == "id")
         for flat in self._flats:
-            table.add_row(*(Text(one_line(shown(flat.get(name)), _CELL)) for name in self._columns))
+            table.add_row(*(Text(_cell(flat.get(name))) for name in self._told))
         _write_table(table)
         self._flats.clear()
 
-
-_ROWS: dict[FormatName, type[Rows]] = {
-    "table": _Tables,
-    "json": _Array,
-    "jsonl": _Lines,
-    "csv": _Csv,
-}
+    def _tells(self, name: str) -> bool:
+        return name in self._asked or any(_cell(flat.get(name)) for flat in self._flats)
 
 
-def rows(chosen: FormatName | None, columns: Sequence[str], wide: Sequence[str] = ()) -> Rows:
-    """Return what prints many records: `columns` in a table, and in CSV these and the `wide`."""
-    name = _chosen(chosen)
-    return _ROWS[name]([*columns, *wide] if name == "csv" else columns)
+def _cell(value: Any) -> str:
+    return one_line(shown(value), _CELL)
 
 
-def show(chosen: FormatName | None, record: Any) -> None:
-    """Print one record whole."""
-    name, flat = _chosen(chosen), to_flat(record)
+_ROWS: dict[FormatName, type[Rows]] = {"json": _Array, "jsonl": _Lines, "csv": _Csv}
+
+
+def rows(
+    chosen: FormatName | None,
+    columns: Sequence[str],
+    *,
+    seldom: Sequence[str] = (),
+    asked: Sequence[str] = (),
+) -> Rows:
+    """Return what prints many records: these columns, and those that were `asked` for behind them.
+
+    A table leaves out the `seldom` ones, and one that is empty throughout its first block, unless
+    it was asked for.
+    """
+    name, columns = _chosen(chosen), list(dict.fromkeys((*columns, *asked)))
+    if name == "table":
+        return _Tables([each for each in columns if each not in seldom or each in asked], asked)
+    return _ROWS[name](columns)
+
+
+def show(chosen: FormatName | None, record: Any, *, asked: Sequence[str] = ()) -> None:
+    """Print one record whole, its fields in the order in which `rows` has them.
+
+    A table leaves out an empty one, unless it was `asked` for.
+    """
+    name, flat = _chosen(chosen), _ordered(record, asked)
     if name == "table":
         table = Table(box=None, pad_edge=False, show_header=False)
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
-        for key, value in _leaves(flat):
+        told = ((key, value) for key, value in _leaves(flat) if shown(value) or key in asked)
+        for key, value in told:
             table.add_row(key, Text(one_line(shown(value), sys.maxsize)))
         _write_table(table)
     elif name == "json":
         _write(f"{_json(flat, indent=2)}\n")
     else:
-        _ROWS[name](list(flat))._add(flat)  # noqa: SLF001 (it is one of our own)
+        _ROWS[name](list(flat)).add(flat)
     sys.stdout.flush()
+
+
+def _ordered(record: Any, columns: Sequence[str]) -> dict[str, Any]:
+    """Return a record flat: what it declares, then what is asked for, then what else it has."""
+    if isinstance(record, dict):
+        return record
+    flat, declared = to_flat(record, nulls=True), field_names(type(record))
+    order = (name for name in (*declared, *columns) if name in flat)
+    return {name: flat[name] for name in order} | flat
 
 
 def shown(value: Any) -> str:

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from routera_async._codec import field_names
 from routera_async._listing import LARGEST_PAGE
+from routera_async._shapes import field_names
 from routera_async.cli.calls import connected
 from routera_async.cli.failures import REFUSED, warn
 from routera_async.cli.output import Format, rows, show
@@ -13,8 +13,8 @@ from routera_async.cli.records import Archived, Id, Limit, print_all
 from routera_async.cli.settings import UNTOLD, Connection
 from routera_async.models import Router
 
-_COLUMNS = ("id", "name", "object_type", "is_published", "users", "teams")
-"""What a table of routers shows."""
+_SELDOM = ("created_at", "updated_at", "archived_by", "has_integration", "settings")
+"""What a table of many routers leaves out, beside `archived` when only active ones are listed."""
 
 routers = App(name="routers")
 
@@ -28,8 +28,8 @@ async def list_routers(
     connection: Connection = UNTOLD,
 ) -> int:
     """List the account's routers: all that are active, unless told."""
-    columns = (*_COLUMNS, "archived") if archived else _COLUMNS
-    printed = rows(format, columns, [name for name in field_names(Router) if name not in columns])
+    seldom = _SELDOM if archived else (*_SELDOM, "archived")
+    printed = rows(format, [*field_names(Router)], seldom=seldom)
     async with connected(connection) as client:
         listing = client.routers.list(
             archived=archived, page_size=min(limit or LARGEST_PAGE, LARGEST_PAGE)

@@ -7,12 +7,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from routera_async.errors import ConfigurationError
 from routera_async.sandbox import Router, Sandbox, SandboxError, parse_field
 
 T = TypeVar("T")
+
+_LONG = 30 * 86_400.0
+"""Seconds that a token lasts: who tries things out comes back to them on another day."""
+
+_LONGEST = 10**9
 
 
 async def serve(
@@ -38,15 +43,30 @@ async def serve(
     any_field: Annotated[
         bool, Parameter(help="Accept every custom field, with any value.")
     ] = False,
+    token_ttl: Annotated[
+        float,
+        Parameter(
+            help="Seconds that a token lasts; 30 days unless told.",
+            validator=validators.Number(gt=0, lte=_LONGEST),
+        ),
+    ] = _LONG,
 ) -> int:
-    """Run a sandbox that speaks the Routera API, until Ctrl-C."""
-    sandbox = Sandbox(
-        port=port,
-        db=db or ":memory:",
-        fields=_each("--field", parse_field, field),
-        routers=_each("--router", _router, router),
-        any_field=any_field,
-    )
+    """Run a sandbox that speaks the Routera API, until Ctrl-C.
+
+    It prints the variables that lead to it: a token, and an API client to which tokens are granted.
+    """
+    fields, routers = _each("--field", parse_field, field), _each("--router", _router, router)
+    try:
+        sandbox = Sandbox(
+            port=port,
+            db=db or ":memory:",
+            fields=fields,
+            routers=routers,
+            any_field=any_field,
+            token_ttl=token_ttl,
+        )
+    except (SandboxError, ValueError) as error:  # each is fine, and not all together
+        raise ConfigurationError(str(error)) from None
     async with running(sandbox):
         stopped = _interrupted()
         _welcome(sandbox)
@@ -85,6 +105,9 @@ def _welcome(sandbox: Sandbox) -> None:
         f"Routera sandbox at {sandbox.url}, until Ctrl-C\n\n"
         f"  export ROUTERA_BASE_URL={sandbox.url}\n"
         f"  export ROUTERA_TOKEN={sandbox.token}\n\n"
+        "or, for tokens that are granted, in the place of that one\n\n"
+        f"  export ROUTERA_CLIENT_ID={sandbox.client_id}\n"
+        f"  export ROUTERA_CLIENT_SECRET={sandbox.client_secret}\n\n"
         f'  curl -H "Authorization: Bearer $ROUTERA_TOKEN" "$ROUTERA_BASE_URL/tickets"\n',
         flush=True,
     )

@@ -35,13 +35,14 @@ class Api:
         credentials: Credentials,
         object_types: Iterable[ObjectType],
         accounts: Iterable[Account] = (),
+        echo: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         kinds = tuple(object_types)
         self.routers = Routers(store, clock)
         self._tokens = tokens
         self._credentials = credentials
-        self._document = encode(document(kinds))
+        self._document = encode(document(kinds, echo=echo))
         dispatch = Dispatch(
             store=store, routers=self.routers, object_types=kinds, accounts=accounts, clock=clock
         )
@@ -53,7 +54,7 @@ class Api:
         }
         self._parents = {"/routers": {"GET": self._known(self.routers.get)}}
         for kind in kinds:
-            self._serve(kind.plural, Objects(kind, store, clock))
+            self._serve(kind.plural, Objects(kind, store, clock, echo=echo))
 
     def answer(self, call: Call) -> Answer:
         """Return the answer to a call: by then everything that it says is committed."""

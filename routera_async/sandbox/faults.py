@@ -165,7 +165,10 @@ class Fault:
         return Answer(self.status, page if self.body == "html" else b"", headers)
 
     def _waits(self) -> dict[str, str]:
-        return {} if self.retry_after is None else {"Retry-After": f"{self.retry_after}"}
+        wait = self.retry_after
+        if isinstance(wait, float) and wait.is_integer():
+            wait = int(wait)  # RFC 9110 10.2.3 knows whole seconds
+        return {} if wait is None else {"Retry-After": f"{wait}"}
 
 
 class Faults:

@@ -15,16 +15,27 @@ from .tokens import Caller
 
 
 class Objects:
-    """The records of one object type, as the API lets them be written and read."""
+    """The records of one object type, as the API lets them be written and read.
 
-    def __init__(self, kind: ObjectType, store: Store, clock: Callable[[], float]) -> None:
+    With `echo`, the answer to a write holds what was written, and a create's what `properties` asks
+    for; without it, that to a create holds the default properties alone.
+    """
+
+    def __init__(
+        self, kind: ObjectType, store: Store, clock: Callable[[], float], *, echo: bool
+    ) -> None:
         self._kind = kind
         self._store = store
         self._clock = clock
+        self._echo = echo
 
     def create(self, caller: Caller, call: Call, _: str) -> Answer:
         """Answer POST /{plural}."""
         kind = self._kind
+        # API.md gives a create no query. That `properties` is taken as elsewhere is assumed, and so
+        # is that the fields that were written are added to the default ones, which the seed gives:
+        # whoever creates a record looks for what was just written.
+        asked = self._properties(call.parameters()) if self._echo else self._always
         values = _fields(call)
         kind.check(values)
         kind.check_required(values)
@@ -35,9 +46,7 @@ class Objects:
             self._store.create(caller.account_id, kind.plural, record, kind.key(fields))
         except Duplicate as duplicate:
             raise self._conflict(duplicate, fields) from None
-        # The seed gives the default properties. The custom fields that were written are added,
-        # which is assumed: whoever creates a record looks for what was just written.
-        return Answer.json(201, record.flat())
+        return Answer.json(201, _shown(record, self._written(asked, values)))
 
     def get(self, caller: Caller, call: Call, record_id: str) -> Answer:
         """Answer GET /{plural}/{id}."""
@@ -67,7 +76,7 @@ class Objects:
             raise self._unknown(record_id)
         if values:
             record = self._changed(caller, record, values)
-        return Answer.json(200, _shown(record, (*names, *values)))  # as a create shows them
+        return Answer.json(200, _shown(record, self._written(names, values)))
 
     def archive(self, caller: Caller, _: Call, record_id: str) -> Answer:
         """Answer DELETE /{plural}/{id}."""
@@ -76,8 +85,15 @@ class Objects:
         now = iso(self._clock())
         if not self._store.archive(account, plural, record_id, at=now, by=caller.client_id):
             raise self._unknown(record_id)
-        names = (*ALWAYS, *self._kind.defaults)
-        return Answer.json(200, _shown(self._fetch(caller, record_id), names))
+        return Answer.json(200, _shown(self._fetch(caller, record_id), self._always))
+
+    @property
+    def _always(self) -> tuple[str, ...]:
+        return (*ALWAYS, *self._kind.defaults)
+
+    def _written(self, asked: tuple[str, ...], values: Iterable[str]) -> tuple[str, ...]:
+        """Return the names that the answer to a write shows."""
+        return (*asked, *values) if self._echo else asked
 
     def _fetch(self, caller: Caller, record_id: str) -> Record:
         """Return a record, archived or not; Refused (404) when there is no such one."""
@@ -104,7 +120,7 @@ class Objects:
         for name in names:
             if not self._kind.knows(name):
                 raise Refused(400, f'properties: unknown property "{name}"')
-        return (*ALWAYS, *self._kind.defaults, *names)
+        return (*self._always, *names)
 
     def _unknown(self, record_id: str) -> Refused:
         return Refused(404, f"No record of {self._kind.plural} has the id {record_id}")

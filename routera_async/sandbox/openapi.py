@@ -16,6 +16,12 @@ def _object(**properties: Any) -> Json:
     return {"type": "object", "required": [*properties], "properties": properties}
 
 
+def _with_optional(schema: Json, **properties: Any) -> Json:
+    """Return the schema of an object that may have these too, and no others."""
+    known = {**schema["properties"], **properties}
+    return {**schema, "properties": known, "additionalProperties": False}
+
+
 def _or_null(schema: Json) -> Json:
     return {"anyOf": [schema, {"type": "null"}]}
 
@@ -89,12 +95,16 @@ _SCHEMAS: Mapping[str, Json] = {
         updated_at=_TIME,
     ),
     "Dispatch": _object(router_id=_NOT_BLANK, object_id=_NOT_BLANK),
-    "Assigned": _object(
-        message=_TEXT,
-        success={"const": True},
-        user=_EMAIL,
-        field_name=_TEXT,
-        owner_assigned_at={"type": "string", "description": "An RFC 2822 date."},
+    "Assigned": _with_optional(
+        _object(
+            message=_TEXT,
+            success={"const": True},
+            user=_EMAIL,
+            field_name=_TEXT,
+            owner_assigned_at={"type": "string", "description": "An RFC 2822 date."},
+        ),
+        hubspot_sync_failed={"const": True, "description": "It is assigned all the same."},
+        hubspot_error=_TEXT,
     ),
     "NotAssigned": {**_object(message=_TEXT), "additionalProperties": False},
 }
@@ -120,8 +130,11 @@ _BEARER = {
 }
 
 
-def document(kinds: Iterable[ObjectType]) -> Json:
-    """Return the document of a sandbox that serves these object types."""
+def document(kinds: Iterable[ObjectType], *, echo: bool = True) -> Json:
+    """Return the document of a sandbox that serves these object types.
+
+    With `echo` a create takes `properties`.
+    """
     paths = {
         "/oauth2/token": {"post": _token()},
         "/openapi.json": {"get": _self()},
@@ -131,7 +144,7 @@ def document(kinds: Iterable[ObjectType]) -> Json:
     }
     schemas = dict(_SCHEMAS)
     for kind in kinds:
-        paths |= _paths(kind)
+        paths |= _paths(kind, echo=echo)
         schemas |= _schemas(kind)
     return {
         "openapi": "3.1.0",
@@ -247,7 +260,7 @@ def _properties(kind: ObjectType) -> Json:
 # -- object types ---------------------------------------------------------------------------------
 
 
-def _paths(kind: ObjectType) -> Json:
+def _paths(kind: ObjectType, *, echo: bool) -> Json:
     """Return the five routes of an object type."""
     noun, record = kind.singular, kind.singular.capitalize()
     found, added = _path_id(_TEXT), _properties(kind)
@@ -260,6 +273,7 @@ def _paths(kind: ObjectType) -> Json:
                 f"create_{noun}",
                 {"201": created},
                 write,
+                parameters=[added] if echo else [],
                 requestBody=_body(_ref("schemas", f"New{record}")),
             ),
             "get": _list(kind.plural, record, [added, *_WINDOW]),

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -13,7 +14,7 @@ from typing import Self
 
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import RawRequestMessage
+from aiohttp.http import HttpProcessingError, RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
 from .app import ACCOUNT, Api
@@ -33,6 +34,9 @@ MAX_BODY = 8 * 1024 * 1024
 SHUTDOWN = 0.1
 """Seconds that a stop waits for a client to take its answer. Nothing else is waited for."""
 
+_SHOWN = 200
+"""Characters of a log's line that tell what could not be read."""
+
 _MIN_SECRET = 32  # bytes: RFC 7518, 3.2 asks it of an HS256 key, and PyJWT warns below it
 
 
@@ -40,8 +44,10 @@ class Sandbox:
     """A Routera of one's own, for as long as `async with` holds it.
 
     `fields` are the account's custom fields, declared or written as for `parse_field`;
-    `any_field` takes every other name for one that holds any JSON value. `routers` are the
-    account's own; `accounts` are those that exist, which is every one unless some are named.
+    `any_field` takes every other name for one that holds any JSON value. With `echo` the answer to
+    a write holds the fields that were written, and a create takes `properties`; the API's page says
+    neither, and False answers a create with the default fields alone. `routers` are the account's
+    own; `accounts` are those that exist, which is every one unless some are named.
     `db` is a file that keeps records, routers, credentials and secret from run to run. `latency`
     is slept before each answer, after the commit; `token_ttl` is how long a token lasts; both in
     seconds. `secret` signs the tokens and is random unless given, at least 32 bytes. `clock`
@@ -69,6 +75,7 @@ class Sandbox:
         *,
         fields: Iterable[Field | str] = (),
         any_field: bool = False,
+        echo: bool = True,
         routers: Iterable[Router] = (),
         accounts: Iterable[Account] = (),
         db: str | Path = ":memory:",
@@ -83,6 +90,7 @@ class Sandbox:
     ) -> None:
         custom = [parse_field(field) if isinstance(field, str) else field for field in fields]
         self._types = [kind.with_custom(custom, any_field=any_field) for kind in OBJECT_TYPES]
+        self._echo = echo
         self._routers = [self._checked(router) for router in routers]
         if len({router.id for router in self._routers}) < len(self._routers):
             raise ValueError("two routers of an object type have one name: rename one of them")
@@ -184,6 +192,7 @@ class Sandbox:
             credentials=self._credentials,
             object_types=self._types,
             accounts=self._accounts,
+            echo=self._echo,
             clock=self._clock,
         )
         for router in self._routers:
@@ -263,11 +272,30 @@ class Sandbox:
         return Line(request, gone, self._sleep, partial(self._api.answer, call))
 
 
+class _OneLine(logging.Filter):
+    """Tells in one line what could not be read as HTTP: it is answered 400, and is no fault."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Take the traceback away, and keep the record."""
+        problem = record.exc_info[1] if record.exc_info else None
+        if isinstance(problem, HttpProcessingError):
+            why = " ".join(problem.message.split())[:_SHOWN]
+            record.msg, record.args = "answered 400 to what is not HTTP: %s", (why,)
+            record.levelno, record.levelname = logging.INFO, "INFO"
+            record.exc_info = None
+            return _log.isEnabledFor(logging.INFO)
+        return True
+
+
+_log = logging.getLogger("routera_async.sandbox.http")
+_log.addFilter(_OneLine())
+
+
 class _Server(web.Server):
     """aiohttp's low-level server, which also tells when a client has gone."""
 
     def __init__(self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
-        super().__init__(handle, request_factory=_request, access_log=None)
+        super().__init__(handle, request_factory=_request, access_log=None, logger=_log)
         self._leaving: dict[RequestHandler, asyncio.Event] = {}
 
     async def gone(self, connection: RequestHandler) -> None:

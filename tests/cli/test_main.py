@@ -42,6 +42,19 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch, capsys):
     assert "pip install 'routera-async[cli]'" in capsys.readouterr().err
 
 
+def test_a_part_of_the_extra_that_is_missing_is_named():
+    """A command whose module cannot be imported is one clear line, and no traceback."""
+    program = (
+        "import sys; sys.modules['platformdirs'] = None; from routera_async.cli import run; "
+        "sys.exit(run(['tickets', 'list']))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert ended.returncode == 2
+    (line,) = ended.stderr.decode().splitlines()
+    assert "platformdirs" in line
+    assert "pip install 'routera-async[cli]'" in line
+
+
 def test_a_full_disk_loses_no_summary(tmp_path):
     """When standard output cannot be written, the summary goes to standard error."""
     path = tmp_path / "one.csv"

@@ -1,6 +1,7 @@
 """`routera tickets|contacts|companies|deals`: every verb, what it sends, prints and exits with."""
 
 import asyncio
+import contextlib
 import csv
 import io
 import json
@@ -12,7 +13,10 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from routera_async.cli.output import rows
 from routera_async.sandbox import Fault
 
 REQUIRED = {
@@ -135,6 +139,7 @@ def test_fields_come_from_json(api, routera, tmp_path, source):
         (["update", "1", "--clear", "created_at"], "created_at is set by the server"),
         (["get", "a/b"], "'a/b' is no id"),
         (["archive", "a/b", "../x"], "is no id"),
+        (["find", ""], "external_id must be a text, not blank"),
         (["list", "--limit", "0"], "--limit"),
         (["list", "--limit", "many"], "--limit"),
         (["list", "--format", "xml"], "--format"),
@@ -154,8 +159,11 @@ def test_wrong_usage_sends_nothing(api, routera, arguments, says):
     assert api.seen() == []
 
 
-def test_a_json_file_that_is_no_object(api, routera):
-    """A list, or a text, is not taken for fields."""
+def test_a_json_file_that_is_no_object(api, routera, tmp_path):
+    """A list is not taken for fields, and bytes that are not UTF-8 for no text."""
+    (tmp_path / "ticket.json").write_bytes(b'{"a": "\xff"}')
+    ended = routera("tickets", "create", "--json", tmp_path / "ticket.json")
+    assert (ended.status, ended.error[-19:]) == (2, "not UTF-8 at byte 8")
     ended = routera("tickets", "create", "--json", "-", stdin="[1]")
     assert (ended.status, ended.error) == (
         2,
@@ -200,12 +208,66 @@ def test_the_formats_tell_the_same(api, routera, create):
     assert "csat" not in rows[0]
     assert rows[0]["archived"] == "false"
     header, first, second = routera(*listed, "table").out.splitlines()
-    assert header.split() == [
-        *("id", "external_id", "ticket_name", "pipeline", "ticket_stage", "ticket_owner", "note")
-    ]
+    assert header.split() == ["id", "ticket_name", "pipeline", "ticket_stage", "note"]
     assert 'say "hi", you' in first
     assert "two lines" in first
     assert "Ünï 🌙" in second
+
+
+def test_every_declared_field_is_told_in_one_order(api, routera, create):
+    """What a record declares is always there, null or empty, in one order for list and get."""
+    declared = ["id", "created_at", "updated_at", "archived", "archived_by", "external_id"]
+    declared += ["ticket_name", "pipeline", "ticket_stage", "ticket_owner"]
+    id_ = create(note="x", csat="5")["id"]
+    asked = ("--properties", "csat,note,more")
+    for archived in ([], ["--archived"]):
+        (record,) = routera("tickets", "list", *asked, *archived).records
+        assert [*record] == [*declared, "csat", "note", "more"]
+        assert (record["archived_by"], record["more"]) == (None, None)
+    assert [*routera("tickets", "get", id_, *asked).record] == [*record]
+    as_csv = (*asked, "--format", "csv")
+    csvs = [routera("tickets", *verb, *as_csv).out for verb in (["list"], ["get", id_])]
+    assert csvs[0] == csvs[1]
+    assert csvs[0].splitlines()[0].split(",") == [*record]
+    assert "archived_by" not in routera("tickets", "get", id_, "--format", "table").out
+    assert [*create(note="x")] == [*declared, "note"]
+
+
+cells = st.text(st.sampled_from("ab,\"\r\n ;'\t") | st.characters(codec="utf-8"), max_size=6)
+
+
+@settings(max_examples=200)
+@given(st.lists(st.fixed_dictionaries({"a": cells, "b": cells | st.none()}), max_size=4))
+def test_a_csv_file_reads_back(written):
+    """Whatever texts a record holds, a reader of CSV gets them back: line ends of all kinds too."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        printed = rows("csv", ["a", "b"])
+        for each in written:
+            printed.add(each)
+        printed.end()
+    read = list(csv.DictReader(io.StringIO(out.getvalue(), newline="")))
+    assert read == [{"a": each["a"], "b": each["b"] or ""} for each in written]
+    assert out.getvalue().startswith("a,b\n")
+
+
+def test_a_table_keeps_the_columns_of_its_first_block(capsys):
+    """A long list is several tables of the same columns, decided by the first hundred records."""
+    printed = rows("table", ["a", "b", "c"], asked=["c"])
+    for number in range(150):
+        printed.add({"a": number, "b": None if number < 100 else number})
+    printed.end()
+    headers = [line.split() for line in capsys.readouterr().out.splitlines() if "a" in line]
+    assert headers == [["a", "c"], ["a", "c"]]
+
+
+def test_a_table_has_every_column_that_says_something(api, routera, create):
+    """A column that is empty throughout is left out of a table, unless it was asked for."""
+    create(ticket_name="A")
+    table = ("tickets", "list", "--format", "table", "--properties", "note")
+    assert "external_id" not in routera(*table).out
+    assert "note" in routera(*table).out
+    create(external_id="e-1")
+    assert "external_id" in routera(*table).out
 
 
 def test_one_record_in_each_format(api, routera, create):
@@ -227,7 +289,7 @@ def test_nothing_is_empty_and_no_error(api, routera):
         (0, "[]\n", ""),
         (0, "", ""),
     ]
-    assert routera("deals", "list", "--format", "csv").out.startswith("id,external_id,deal_name")
+    assert routera("deals", "list", "--format", "csv").out.startswith("id,created_at,updated_at")
 
 
 def test_what_others_wrote_cannot_steer_a_terminal(api, routera, create):
@@ -282,8 +344,11 @@ def test_nobody_listens(routera, monkeypatch):
     """A server that cannot be reached is exit 3: it is proven that nothing was sent."""
     monkeypatch.setenv("ROUTERA_TOKEN", "a.b.c")
     for verb in (["list"], ["create", *sets(REQUIRED["tickets"])]):
-        ended = routera("tickets", *verb, "--base-url", "http://127.0.0.1:1", "--deadline", "0.5")
-        assert ended.status == 3
+        ended = routera(
+            *("tickets", *verb, "--format", "csv"),
+            *("--base-url", "http://127.0.0.1:1", "--deadline", "0.5"),
+        )
+        assert (ended.status, ended.out) == (3, "")
         assert ended.error.startswith("error: not sent: ")
 
 
@@ -389,6 +454,23 @@ def test_a_terminal_gets_a_table(api, create):
         assert max(map(len, out.splitlines())) <= 80
     os.close(terminal)
     os.close(end)
+
+
+def test_a_terminal_that_is_not_utf_8(api, create):
+    """What an encoding cannot say is escaped: JSON stays JSON, and nothing is a traceback."""
+    create(ticket_name="Ünï 🌙")
+    out = {}
+    for name in ("jsonl", "csv", "table"):
+        process = subprocess.run(
+            [*PROGRAM, "tickets", "list", "--format", name],
+            env=os.environ | api.environ | {"PYTHONIOENCODING": "latin-1"},
+            capture_output=True,
+            check=True,
+        )
+        out[name] = process.stdout.decode("latin-1")
+    assert json.loads(out["jsonl"])["ticket_name"] == "Ünï 🌙"
+    assert "Ünï \\U0001f319" in out["csv"]
+    assert "Ünï \\U0001f319" in out["table"]
 
 
 def test_a_full_disk_is_one_line(api, create):

@@ -19,7 +19,7 @@ def test_routers_are_listed(api, routera):
     assert {each["name"] for each in routera("routers", "list").records} == {"Inbound", "Draft"}
     assert len(routera("routers", "list", "--limit", 1).records) == 1
     header, *rows = routera("routers", "list", "--format", "table").out.splitlines()
-    assert header.split() == ["id", "name", "object_type", "is_published", "users", "teams"]
+    assert header.split() == ["id", "name", "object_type", "is_published", "users"]
     (row,) = (row for row in rows if "Inbound" in row)
     assert row.split() == [ROUTER.id, "Inbound", "contacts", "true", "jane@example.com"]
     assert routera("routers", "list", "--format", "csv").out.count("\n") == 3

@@ -7,6 +7,7 @@ import threading
 import time
 import traceback
 
+import aiohttp
 import pytest
 
 from routera_async import (
@@ -303,6 +304,8 @@ async def test_a_401_then_a_lost_answer():
 DOWN = {
     "an error": [whole(500, b"{}")],
     "gateway HTML": [whole(502, b"<html>", "Content-Type: text/html")],
+    "timed out": [whole(408, b"{}")],
+    "too early": [whole(425, b"{}")],
     "throttled": [whole(429, b"", "Retry-After: 99")],
     "closed": [CLOSE],
     "reset": [RESET],
@@ -420,12 +423,34 @@ async def test_one_fault_of_the_token_route_stops_no_import():
     assert api.granted == 3
 
 
+@pytest.mark.parametrize("late", [whole(400, b"{}"), whole(408), whole(200, RECORD)])
+async def test_what_came_before_the_request_is_no_grant(late):
+    """Bytes on an idle connection of the caller's own session are not taken for a token."""
+    api = Api(lambda token: REFUSED if token == "t1" else OK)
+    said = []
+
+    async def say(*_):
+        if api.sent and not said:  # the connection is taken to ask for t2
+            said.append(late)
+            await server.say(late)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_reuseconn.append(say)
+    async with Server(api) as server, aiohttp.ClientSession(trace_configs=[trace]) as own:
+        client = credentials_of(server, session=own)
+        await client.tickets.create(NEW)
+        await client.aclose()
+    assert said
+    assert api.sent == ["t1", "t2"]
+
+
 async def test_closing_waits_for_the_first_token():
     """A call that has no token yet when its client is closed gets it, and its answer."""
     gate = Gate()
     async with Sandbox(latency=1, sleep=gate) as sandbox:
         auth = ClientCredentials(sandbox.client_id, sandbox.client_secret)
-        client = RouteraClient(auth, base_url=sandbox.url)
+        once = RetryPolicy(max_attempts=1)
+        client = RouteraClient(auth, base_url=sandbox.url, retry=once)
         call = asyncio.create_task(client.tickets.create(UNKEYED))
         await gate.reached.wait()
         closings = [asyncio.create_task(client.aclose()) for _ in range(3)]

@@ -203,12 +203,15 @@ async def test_bad_json_is_a_whole_answer_of_half_a_body(client, sandbox):
     assert sandbox.store.count() == 1
 
 
-@pytest.mark.parametrize("asked", [None, 7, "Fri, 01 May 2026 10:00:07 GMT"])
-async def test_a_rate_limit_may_say_how_long(client, sandbox, asked):
-    """429 with the header as it was given, or without it; nothing is done."""
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [(None, None), (7, "7"), (2.0, "2"), (1.5, "1.5"), *[("Fri, 01 May 2026 10:00:07 GMT",) * 2]],
+)
+async def test_a_rate_limit_may_say_how_long(client, sandbox, asked, told):
+    """429 with the header as it was given, a whole number as one, or without; nothing is done."""
     sandbox.faults.script(Fault("rate_limited", retry_after=asked))
     status, _, headers = await post(client)
-    assert (status, headers.get("Retry-After")) == (429, None if asked is None else str(asked))
+    assert (status, headers.get("Retry-After")) == (429, told)
     assert sandbox.store.count() == 0
 
 

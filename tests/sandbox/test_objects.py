@@ -2,11 +2,14 @@
 
 from uuid import UUID
 
+import aiohttp
 import pytest
 
+from routera_async.sandbox import Sandbox
 from routera_async.sandbox.app import ACCOUNT
+from routera_async.sandbox.fields import ALWAYS, TICKETS
 
-from .conftest import LEAST, written
+from .conftest import CUSTOM, LEAST, Client, written
 
 NOW = "2026-05-01T10:00:00.250Z"
 TIMES = ("created_at", "updated_at")
@@ -60,6 +63,34 @@ async def test_custom_fields_stand_at_the_top_level(client):
     _, body = await client.create(csat=1)
     assert body["csat"] == 1
     assert "priority" not in body
+
+
+async def test_a_create_takes_properties(client, sandbox):
+    """`properties` adds to what a create answers, and an unknown one is 400: nothing is stored."""
+    path = "/tickets?properties=note,csat"
+    status, body, _ = await client.send("POST", path, written(csat=1, priority="low"))
+    assert (status, body["csat"], body["note"], body["priority"]) == (201, 1, None, "low")
+    status, body, _ = await client.send("POST", "/tickets?properties=colour", written())
+    assert (status, body["message"]) == (400, 'properties: unknown property "colour"')
+    assert sandbox.store.count() == 1
+
+
+async def test_without_echo_a_write_answers_what_the_api_documents(clock):
+    """With echo=False a create has the default properties alone, and an update what it is asked."""
+    async with (
+        Sandbox(fields=CUSTOM, clock=clock, echo=False) as sandbox,
+        aiohttp.ClientSession() as session,
+    ):
+        client = Client(session, sandbox.url, sandbox.token)
+        for asked in ("", "?properties=csat", "?properties=colour"):
+            status, body, _ = await client.send("POST", f"/tickets{asked}", written(csat=1))
+            assert (status, {*body}) == (201, {*ALWAYS, *TICKETS.defaults})
+            path = f"/tickets/{body['id']}"
+            assert sandbox.store.get(body["id"])["csat"] == 1
+        _, body = await client.update(path, csat=2, note="a")
+        assert {*body} == {*ALWAYS, *TICKETS.defaults}
+        _, body = await client.update(f"{path}?properties=csat", csat=3, note="b")
+        assert {*body} == {*ALWAYS, *TICKETS.defaults, "csat"}
 
 
 INVALID_BODIES = [

@@ -107,6 +107,21 @@ async def test_custom_fields_are_described():
     assert "priority" in asked["schema"]["items"]["enum"]
 
 
+def test_a_create_takes_properties_when_it_echoes():
+    """`properties` is a parameter of a create in the sandbox that honours it, and of no other."""
+    for echo, names in ((True, ["properties"]), (False, [])):
+        create = document(OBJECT_TYPES, echo=echo)["paths"]["/tickets"]["post"]
+        assert [each["name"] for each in create["parameters"]] == names
+
+
+def test_a_failed_sync_is_described(described):
+    """An assignment may say that its sync to HubSpot failed, and nothing that is not described."""
+    assigned = described["components"]["schemas"]["Assigned"]
+    optional = assigned["properties"].keys() - set(assigned["required"])
+    assert optional == {"hubspot_sync_failed", "hubspot_error"}
+    assert assigned["additionalProperties"] is False
+
+
 def test_any_field_is_described():
     """Other names are open then, in what is written and what is read, but not the system's."""
     schemas = document([TICKETS.with_custom([], any_field=True)])["components"]["schemas"]

@@ -346,3 +346,26 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_creates_nothing(cl
     await until(lambda: not sandbox._active)
     assert sandbox.store.count() == 0
     assert (await client.create())[0] == 201
+
+
+@pytest.mark.parametrize("level", ["INFO", "WARNING"])
+async def test_what_is_not_http_is_told_in_one_line(sandbox, client, caplog, level):
+    """What cannot be read is answered 400, and logged without a traceback, below a warning."""
+    caplog.set_level(level, "routera_async.sandbox")
+    async with client.session.get(f"{sandbox.url}/{'x' * 9_000}") as answer:
+        assert (answer.status, answer.content_type) == (400, "text/plain")
+    lines = caplog.text.splitlines()
+    assert len(lines) == (1 if level == "INFO" else 0)
+    assert all("answered 400 to what is not HTTP" in line and len(line) < 400 for line in lines)
+
+
+async def test_a_fault_of_the_server_is_told_with_its_traceback(sandbox, client, caplog):
+    """What fails in the sandbox itself is not hidden by that."""
+
+    async def broken(_):
+        raise RuntimeError("broken")
+
+    sandbox._answer = broken
+    async with client.session.get(f"{sandbox.url}/tickets") as answer:
+        assert answer.status == 500
+    assert "RuntimeError: broken" in caplog.text

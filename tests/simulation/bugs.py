@@ -106,6 +106,22 @@ def _forget_what_was_cut_off() -> Any:
     return patch.object(evidence.Call, "cut_off", property(lambda _: None, lambda *_: None))
 
 
+def _forget_what_was_refused() -> Any:
+    return patch.object(evidence.Call, "refused", property(lambda _: None, lambda *_: None))
+
+
+def _drop_before_draining() -> Any:
+    async def close(self: Any, stop: Callable[[], Any]) -> None:
+        self._closed = True
+        dropped = self._pools.pop(asyncio.get_running_loop(), None)
+        if dropped is not None:
+            await dropped.drain()
+            await stop()
+            await dropped.close()
+
+    return patch.object(pool.Pools, "close", close)
+
+
 def _follow_redirects() -> Any:
     real = aiohttp.ClientSession._request
 
@@ -196,6 +212,12 @@ BUGS = [
         test="tests/test_evidence.py::test_a_status_decides_though_the_deadline_cuts_its_body_off",
     ),
     Bug("keep a place when cancelled", _leak_places),
+    Bug("send a refused token again after a failed fetch", _forget_what_was_refused),
+    Bug(
+        "drop the pool before it is drained",
+        _drop_before_draining,
+        test="tests/reliability/test_tokens.py::test_closing_waits_for_another_token",
+    ),
 ]
 
 

@@ -251,5 +251,19 @@ FAULTS: dict[str, Fault] = {
 }
 """Every fault by its name."""
 
+OF_A_GRANT = (
+    "500 before",
+    "502 html before",
+    "429",
+    "reset before",
+    "finish before",
+    "hang before",
+    "reset after",
+    "slow answer",
+    "dripped answer",
+    "cut answer",
+)
+"""Those that a request for a token may meet."""
+
 OF_THE_ACCOUNT = frozenset({"401", "403", "404", "307 away", "303 away", "308 here", "302 here"})
 """Those that stop an import at once: drawn in few seeds, for after them little happens."""

@@ -11,7 +11,16 @@ from typing import Any
 import aiohttp
 import attrs
 
-from routera_async import NewTicket, RetryPolicy, RouteraClient, RouteraError
+from routera_async import (
+    ClientCredentials,
+    ConfigurationError,
+    NewTicket,
+    NotSentError,
+    RetryPolicy,
+    RouteraClient,
+    RouteraError,
+)
+from routera_async.auth import _Renewed
 from routera_async.bulk.many import Bulk
 from routera_async.events import (
     AttemptFinished,
@@ -22,11 +31,26 @@ from routera_async.events import (
 )
 from routera_async.retries import RetryBudget
 
-from .faults import FAULTS, OF_THE_ACCOUNT
+from .faults import FAULTS, OF_A_GRANT, OF_THE_ACCOUNT
 from .loop import Deadlock, Endless, SimLoop
 from .network import SLOWEST, Network, Weather, connector, virtual_keep_alive
-from .server import HOST, Server
+from .server import CLIENT_ID, CLIENT_SECRET, HOST, TOKEN_ROUTE, Server
 from .world import MARKER, ROW, Result, Row, Violation, World
+
+SOURCES = ("credentials", "credentials", "a callable", "a JWT")
+"""Where the tokens come from."""
+
+_FAILS_AS = (OSError, TimeoutError, aiohttp.ClientError, NotSentError, asyncio.CancelledError)
+"""What a fetch of a token may end with: what a network, a server or a closing does to it."""
+
+_FOR_EVER = 36_000
+"""Seconds that a token lasts which outlives its run."""
+
+_DRAIN = 30.0
+"""Seconds that a closing waits for the calls under way, at the most."""
+
+_NOW = 1e-6
+"""Virtual seconds that are no time at all."""
 
 BEHAVIOURS = ("gather", "gather", "group", "strict group", "many", "many", "one by one")
 
@@ -42,7 +66,11 @@ class Plan:
     connector_limit: int
     max_waiting: int | None
     mint: bool
-    renews: bool
+    source: str
+    basic: bool
+    life: int
+    ungranted: float
+    """How often the token route fails."""
     retry: RetryPolicy
     mix: tuple[str, ...]
     often: float
@@ -56,6 +84,11 @@ class Plan:
     closes_at: float | None
     cancels: int
     impatient: float
+
+    @property
+    def renews(self) -> bool:
+        """Whether another token can be had."""
+        return self.source != "a JWT"
 
 
 @attrs.frozen
@@ -83,7 +116,10 @@ def draw(rng: random.Random) -> Plan:
         connector_limit=rng.choice((0, connections, connections, max(1, connections - 2))),
         max_waiting=None if rng.random() < 0.9 else rng.randint(0, 5),
         mint=rng.random() < 0.5,
-        renews=rng.random() < 0.5,
+        source=(source := rng.choice(SOURCES)),
+        basic=rng.random() < 0.5,
+        life=rng.choice((2, 20, _FOR_EVER)) if source == "credentials" else _FOR_EVER,
+        ungranted=rng.choice((0.0, 0.3, 0.6)),
         retry=_draw_retry(rng),
         mix=_draw_mix(rng),
         often=rng.choice((0.05, 0.3, 0.3, 0.6, 0.9)),
@@ -93,7 +129,7 @@ def draw(rng: random.Random) -> Plan:
         weather=_draw_weather(rng),
         spread=rng.choice((0.0, 0.5, 5.0)),
         stop_after=None if rng.random() < 0.8 else rng.randint(1, 10),
-        closes_at=None if rng.random() < 0.93 else rng.uniform(0.0, 5.0),
+        closes_at=None if rng.random() < 0.8 else rng.uniform(0.0, rng.choice((0.3, 1.0, 5.0))),
         cancels=rng.choice((0, 0, 1, 3, 8)),
         impatient=rng.choice((0.0, 0.0, 0.2)),
     )
@@ -118,7 +154,8 @@ def _draw_mix(rng: random.Random) -> tuple[str, ...]:
     """Draw which faults this run knows: few of them together reach deeper than all at once."""
     accounts = rng.random() < 0.3
     names = [name for name in FAULTS if accounts or name == "401" or name not in OF_THE_ACCOUNT]
-    return tuple(rng.sample(names, rng.choice((1, 3, 6, len(names)))))
+    drawn = rng.sample(names, rng.choice((1, 3, 6, len(names))))
+    return tuple(dict.fromkeys([*drawn, "401"] if rng.random() < 0.3 else drawn))
 
 
 def _draw_weather(rng: random.Random) -> Weather:
@@ -148,13 +185,24 @@ class Run:
             patience=self.plan.timeout,
             most=self.plan.max_connections,
             renews=self.plan.renews,
+            grants={name: FAULTS[name] for name in OF_A_GRANT},
+            ungranted=self.plan.ungranted,
+            life=self.plan.life,
         )
-        self.fetched = 0
-        self.failed_fetches = 0
         self.paused = False
         """Whether `create_many` has waited for the server: then there were probes, not counted."""
+        self.troubles: list[tuple[float, float]] = []
+        """When a fetch of a token failed: from its beginning to its end."""
         self._fetching = False
+        self._fetch: Callable[[], Awaitable[tuple[str, float]]]
         self._held: str | None = None
+        self._renew_at = 0.0
+        self._order: dict[str, int] = {}
+        self._newest = 0
+        self._given_up = False
+        """Whether a closing has waited as long as it does."""
+        self._again: set[str] = set()
+        self._refused: set[str] = set()
         self._rng = self.world.stream("callers")
         self._minted = self.server.mint()
         self._tasks: dict[int, asyncio.Task[Any]] = {}
@@ -191,8 +239,13 @@ class Run:
 
     def _open(self, http: aiohttp.ClientSession) -> RouteraClient:
         plan = self.plan
+        source = {
+            "a JWT": self._minted,
+            "a callable": self._token,
+            "credentials": ClientCredentials(CLIENT_ID, CLIENT_SECRET, basic=plan.basic),
+        }[plan.source]
         client = RouteraClient(
-            self._token if plan.renews else self._minted,
+            source,
             base_url=f"https://{HOST}",
             retry=plan.retry,
             timeout=plan.timeout,
@@ -204,31 +257,65 @@ class Run:
             mint_external_ids=plan.mint,
         )
         client._session._uniform = self.world.stream("jitter").uniform
+        auth = client._session._auth
+        if isinstance(auth, _Renewed):
+            self._fetch, auth._fetch = auth._fetch, self._watched
         return client
 
     async def _token(self) -> str:
         """Return a new token, or none, or once more the old one."""
-        self._check_fetch()
-        self.fetched += 1
         fate = self._rng.random()
         await asyncio.sleep(self._rng.uniform(0.0, 0.2))
-        self._fetching = False
         if fate < 0.05:
-            self.failed_fetches += 1
             raise OSError("the vault is closed")
         if fate > 0.1:
             self._minted = self.server.mint()
-        self.world.note(ROW.get(), "fetched a token")
-        self._held = self._minted
         return self._minted
 
-    def _check_fetch(self) -> None:
-        """Check I13: one fetch at a time, and only when the token in hand was refused."""
+    async def _watched(self) -> tuple[str, float]:
+        """Fetch a token as the client does, and check I13 and I15."""
         if self._fetching:
             self.world.wrong(ROW.get(), "I13 stampede", "two fetches of a token at a time")
-        if self._held is not None and self._held not in self.server.revoked:
+        began = self.loop.time()
+        lasting = self._held not in self._refused and began < self._renew_at - _NOW
+        if self._held is not None and lasting:
             self.world.wrong(ROW.get(), "I13 needless", "the token in hand was not refused")
         self._fetching = True
+        try:
+            token, lasts = await self._fetch()
+        except BaseException as error:
+            self.troubles.append((began, self.loop.time()))
+            self.world.note(ROW.get(), f"no token: {type(error).__name__}")
+            late = self._given_up and isinstance(error, ConfigurationError)
+            if not (late or isinstance(error, _FAILS_AS)):
+                self.world.wrong(ROW.get(), "I15 served", f"no token could be had: {error!r}")
+            raise
+        finally:
+            self._fetching = False
+        self.world.note(ROW.get(), "fetched a token")
+        self._hold(token, lasts)
+        return token, lasts
+
+    def _hold(self, token: str, lasts: float) -> None:
+        """Learn which token the client has in hand from now on."""
+        if token in self._order:
+            self._again.add(token)
+        self._order[token] = len(self._order)
+        self._held = token
+        self._renew_at = self.loop.time() + lasts - min(60.0, lasts / 10)
+
+    async def _starts(self, _: Any, __: Any, sent: aiohttp.TraceRequestStartParams) -> None:
+        """Check I14 of a request that is begun: it is aiohttp that calls."""
+        row = ROW.get()
+        if (sent.method, sent.url.path) == TOKEN_ROUTE or row is None:
+            return
+        row.token = token = sent.headers["Authorization"].removeprefix("Bearer ")
+        if token in row.refused and token not in self._again:
+            self.world.wrong(row, "I14 refused", "a token is sent again that was refused")
+        number = self._order.get(token, 0)
+        if number < self._newest:
+            self.world.wrong(row, "I14 old", "an old token is sent after a new one")
+        self._newest = max(self._newest, number)
 
     def _hear(self, event: Event) -> None:
         self.paused |= isinstance(event, ImportPaused)
@@ -240,6 +327,9 @@ class Run:
             row.started.append(event)
         elif isinstance(event, AttemptFinished):
             row.finished.append(event)
+            if event.status == 401 and row.token is not None:
+                row.refused.add(row.token)
+                self._refused.add(row.token)
             told = f"{event.number} {event.sent} {event.status} {event.error}"
             self.world.note(row, f"attempt {told}")
         else:
@@ -253,7 +343,9 @@ class Run:
         pool = connector(
             self.net, wary=plan.wary, limit=plan.connector_limit, keep_alive=plan.keep_alive
         )
-        async with aiohttp.ClientSession(connector=pool) as http:
+        trace = aiohttp.TraceConfig()
+        trace.on_request_start.append(self._starts)
+        async with aiohttp.ClientSession(connector=pool, trace_configs=[trace]) as http:
             self._client = self._open(http)
             closing = asyncio.create_task(self._close_early())
             await self._behave()
@@ -261,26 +353,38 @@ class Run:
             with contextlib.suppress(asyncio.CancelledError):
                 await closing
             await asyncio.sleep(SLOWEST)  # aiohttp waits for a request's writer to end
-            self._check_idle(pool)
-            await self._client.aclose()
+            self._check_places()
+            await self._close()
+            await asyncio.sleep(SLOWEST)
+            if pool._acquired or pool._waiters:
+                self.world.wrong(None, "I10 leak", f"aiohttp holds {pool._acquired}")
         await asyncio.sleep(max(0.0, self.server.horizon - self.loop.time()) + 1.0)
 
-    def _check_idle(self, connector: aiohttp.BaseConnector) -> None:
-        """Check that nothing is held any more: no place among those in flight, no connection."""
+    def _check_places(self) -> None:
+        """Check that no place among those in flight is held any more."""
         for pool in self._client._session._pools._pools.values():
             held = pool._slots._value != min(
                 filter(None, (self.plan.max_connections, self.plan.connector_limit))
             )
             if held or pool._waiting or pool._calls:
                 self.world.wrong(None, "I10 leak", f"the pool is not whole: {vars(pool)}")
-        if connector._acquired or connector._waiters:
-            self.world.wrong(None, "I10 leak", f"aiohttp holds {connector._acquired}")
+
+    async def _close(self) -> None:
+        """Close the client, and check I15: what was under way has ended, or had its time."""
+        began = self.loop.time()
+        under_way = [row for row in self.world.rows if row.began is not None and not row.results]
+        await self._client.aclose()
+        self._given_up |= self.loop.time() >= began + _DRAIN - _NOW
+        left = [row for row in under_way if not row.results]
+        told = self.plan.behaviour == "many"  # there an outcome is told later than it is known
+        if left and not told and not self._given_up:
+            self.world.wrong(left[0], "I15 drained", f"closed after {self.loop.time() - began} s")
 
     async def _close_early(self) -> None:
         if self.plan.closes_at is not None:
             await asyncio.sleep(self.plan.closes_at)
             self.world.note(None, "aclose")
-            await self._client.aclose()
+            await self._close()
 
     async def _behave(self) -> None:
         if self.plan.behaviour == "many":

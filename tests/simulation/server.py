@@ -23,6 +23,8 @@ HOST = "api.routera.io"
 ELSEWHERE = "elsewhere.example"
 """Where a redirect would lead to, and where nothing of ours may arrive."""
 
+TOKEN_ROUTE = ("POST", "/oauth2/token")
+
 CLIENT_ID, CLIENT_SECRET = "simulated", "a-secret-that-no-other-origin-may-see"
 
 _HEAD = re.compile(rb"([A-Z]+) (/\S*) HTTP/1\.1")
@@ -77,8 +79,16 @@ def written(status: int, body: bytes, *headers: str, length: int | None = None) 
 class Exchange:
     """One whole request at the server, and what a fault may do with it."""
 
-    def __init__(self, server: "Server", peer: "ServerPeer", request: Request, seen: Seen) -> None:
+    def __init__(
+        self,
+        server: "Server",
+        peer: "ServerPeer",
+        request: Request,
+        seen: Seen,
+        row: Row | None,
+    ) -> None:
         self.server = server
+        self.row = row
         self.request = request
         self.rng = server.rng
         self.patience = server.patience
@@ -186,7 +196,9 @@ class Server:
     """The account's API over one store in memory, and the faults of this run.
 
     `mix` are the faults and `often` the share of requests that meet one; `stale` the share of
-    connections that are closed while they are idle; `outage` when everything fails.
+    connections that are closed while they are idle; `outage` when everything fails. `grants` are
+    the faults of the token route and `ungranted` the share of its requests that meet one; a token
+    lasts `life` seconds.
     """
 
     def __init__(
@@ -199,6 +211,9 @@ class Server:
         patience: float,
         most: int,
         renews: bool,
+        grants: dict[str, Fault],
+        ungranted: float,
+        life: int,
     ) -> None:
         self.world = net.world
         self.rng = net.world.stream("server")
@@ -212,7 +227,9 @@ class Server:
         self._often = often
         self._stale = stale
         self._most = most
-        self._api, self._tokens = self._serve()
+        self._grants = grants
+        self._ungranted = ungranted
+        self._api, self._tokens = self._serve(life)
         self._rows: dict[str, Row] = {}
         self._bodies: dict[str, bytes] = {}
         net.hosts[HOST] = lambda wire: ServerPeer(self, wire)
@@ -259,23 +276,25 @@ class Server:
     def begin(self, peer: ServerPeer, request: Request) -> None:
         """Take a request up: note whose it is, and draw what becomes of it."""
         loop = self.world.loop
-        row = self._whose(request)
-        name = self.rng.choice(list(self._mix)) if self.rng.random() < self._often else "ok"
+        grant = (request.method, request.target) == TOKEN_ROUTE
+        row = None if grant else self._whose(request)
+        mix, often = (self._grants, self._ungranted) if grant else (self._mix, self._often)
+        name = self.rng.choice(list(mix)) if self.rng.random() < often else "ok"
         seen = Seen(loop.time(), name, request.token)
         if row is not None:
             row.seen.append(seen)
         self.world.note(row, f"{request.method} {request.target} meets {name}")
         self.world.faults[name] = self.world.faults.get(name, 0) + 1
-        peer.exchange = exchange = Exchange(self, peer, request, seen)
+        peer.exchange = exchange = Exchange(self, peer, request, seen, row)
         self._count()
-        do = self._mix[name] if name != "ok" else _plainly
+        do = mix[name] if name != "ok" else _plainly
         exchange.later(self.rng.uniform(0.0, 0.03), do, exchange)
 
-    def _serve(self) -> tuple[Api, Tokens]:
+    def _serve(self, life: int) -> tuple[Api, Tokens]:
         def clock() -> float:
             return EPOCH + self.world.loop.time()
 
-        tokens = Tokens("simulated" * 4, ttl=36_000.0, clock=clock)
+        tokens = Tokens("simulated" * 4, ttl=life, clock=clock)
         api = Api(
             store=self.store,
             tokens=tokens,
@@ -298,8 +317,9 @@ class Server:
 
     def _count(self) -> None:
         """Check I11: of the requests under way, only those count that the client waits for."""
-        peers = (wire.peer for wire in self._net.wires if wire.open)
-        waiting = sum(isinstance(each, ServerPeer) and each.exchange is not None for each in peers)
+        peers = [wire.peer for wire in self._net.wires if wire.open]
+        under_way = [each.exchange for each in peers if isinstance(each, ServerPeer)]
+        waiting = sum(each is not None and each.row is not None for each in under_way)
         if waiting > self._most:
             self.world.wrong(None, "I11 in flight", f"{waiting} requests, at most {self._most}")
 

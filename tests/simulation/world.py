@@ -79,6 +79,10 @@ class Row:
     finished: list[AttemptFinished] = attrs.field(factory=list)
     connects: list[str] = attrs.field(factory=list)
     seen: list[Seen] = attrs.field(factory=list)
+    token: str | None = None
+    """The token of its latest attempt."""
+    refused: set[str] = attrs.field(factory=set)
+    """The tokens that it was answered 401 for."""
 
     @marker.default
     def _own(self) -> str:

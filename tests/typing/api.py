@@ -344,5 +344,5 @@ async def wrong_records(routera: RouteraClient) -> None:
     routera.objects(str)  # type: ignore[type-var]
     await routera.dispatch("1", "2")  # type: ignore[call-arg]
     await routera.routers.archive("1")  # type: ignore[attr-defined]
-    await routera.request("GET", "/a", params={"limit": 5})  # type: ignore[dict-item]
+    await routera.request("GET", "/a", params={"limit": None})  # type: ignore[dict-item]
     routera.with_options(retry=None)  # type: ignore[arg-type]
