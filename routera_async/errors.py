@@ -118,8 +118,10 @@ class OutcomeUnknown(RouteraError):  # noqa: N818 (the name is fixed by the desi
 class ResponseError(RouteraError):
     """The answer was a 2xx, so it was done, but its body cannot be read.
 
-    `status` is the answer's, `body` its first 64 KiB, and `id` the record's where that much could
-    still be read.
+    Its outcome is "created" whatever was asked: of a create, that the record exists; of an update,
+    an archive or a dispatch, that it was done; of a get or a list, that it was answered, which
+    proves no more than that the answer cannot be read. `status` is the answer's, `body` its first
+    64 KiB, and `id` the record's where that much could still be read.
     """
 
     outcome: OutcomeName = "created"

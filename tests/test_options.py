@@ -158,6 +158,11 @@ async def test_a_copy_sends_its_headers():
             await each.tickets.get("1")
         await more.tickets.get("1")
         await client.aclose()
+    assert dict(more._session.options.headers) == {
+        "x-key": "three",
+        "USER-AGENT": "its",
+        "X-More": "1",
+    }
     plain, *kept, later = (head.split(b"\r\n") for _, head in server.requests)
     assert not any(line.startswith(b"X-Key") for line in plain)
     assert any(line.startswith(b"User-Agent: routera-async/") for line in plain)

@@ -374,6 +374,18 @@ async def test_a_created_record_that_cannot_be_read(wires, new, token):
     assert [attempt.outcome for attempt in outcome.attempts] == ["created"]
 
 
+async def test_a_read_that_cannot_be_read(wires, token):
+    """A get or a list whose answer cannot be read was done: its outcome is the one of any 2xx."""
+    wire = await wires.serve(wires.answer(200, b'{"id": "1"}'), wires.answer(200, b"[]"))
+    async with RouteraClient(token, base_url=wire.url) as client:
+        for call in (client.tickets.get("1"), anext(aiter(client.tickets.list()))):
+            with pytest.raises(ResponseError) as caught:
+                await call
+            assert (caught.value.outcome, caught.value.status) == ("created", 200)
+    assert len(wire.requests) == 2
+    assert "of a get or a list, that it was answered" in " ".join(ResponseError.__doc__.split())
+
+
 async def test_a_fault_of_the_account_stops_all(sandbox):
     """A token that is refused stops the import: nothing is burnt, and the error is raised."""
     expired = sandbox.mint_token(ttl=0)

@@ -25,6 +25,30 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
+# The whole help of a command is told here, for its module is not imported to print a list of them.
+_DISPATCH = (
+    "Run a router on an object.\n\n"
+    "It prints whom the object was assigned to, or why it was not. Exit status: 0 assigned, 1 not "
+    "assigned. It is not sent again once it may have been done, for it may assign twice."
+)
+_IMPORT = (
+    "Import a file of tickets, or of another kind of object.\n\n"
+    "A row that is refused goes to FILE.rejects.csv (or .jsonl) with the reason, to be fixed and "
+    "imported again with the same command."
+)
+_RECONCILE = (
+    "Settle the rows of an import whose answers were lost, by what Routera's list holds.\n\n"
+    "It reads the whole list once, and a second time when something is absent. Nothing is created."
+)
+_REPORT = (
+    "Print what a journal knows of its import: when it began, where to, and what became of rows."
+    "\n\nNothing is sent."
+)
+_SANDBOX = (
+    "Run a sandbox that speaks the Routera API, until Ctrl-C.\n\n"
+    "It prints the variables that lead to it: a token, and an API client to which tokens are "
+    "granted."
+)
 for order, (place, name, text) in enumerate(
     [
         *(
@@ -32,20 +56,12 @@ for order, (place, name, text) in enumerate(
             for each in ("tickets", "contacts", "companies", "deals")
         ),
         ("routing:routers", "routers", "List routers, and get one."),
-        ("routing:dispatch", "dispatch", "Run a router on an object."),
-        (
-            "importing:import_file",
-            "import",
-            "Import a file of tickets, or of another kind of object.",
-        ),
-        (
-            "journals:reconcile",
-            "reconcile",
-            "Settle the rows of an import whose answers were lost.",
-        ),
-        ("journals:report", "report", "Print what the journal of an import knows."),
+        ("routing:dispatch", "dispatch", _DISPATCH),
+        ("importing:import_file", "import", _IMPORT),
+        ("journals:reconcile", "reconcile", _RECONCILE),
+        ("journals:report", "report", _REPORT),
         ("configuring:config", "config", "Show the settings in force, and where they come from."),
-        ("serving:serve", "sandbox", "Run a sandbox that speaks the Routera API, until Ctrl-C."),
+        ("serving:serve", "sandbox", _SANDBOX),
     ]
 ):
     app.command(f"{__name__}.{place}", name=name, help=text, sort_key=order)

@@ -51,10 +51,14 @@ def _row(settings: Settings, name: str) -> dict[str, Any]:
     idle = name in sum(CREDENTIALS, ()) and name not in settings.credentials
     return {
         "setting": name,
-        "value": _MASKED if name in SECRETS else _plain(found.value),
+        "value": _MASKED if name in SECRETS else _shown(name, found.value),
         "source": f"{found.source} (not used)" if idle else found.source,
     }
 
 
-def _plain(value: Any) -> Any:
+def _shown(name: str, value: Any) -> Any:
+    if name == "proxy":
+        scheme, _, rest = value.partition("://")
+        _, at, host = rest.rpartition("@")
+        return f"{scheme}://{_MASKED}@{host}" if at else value
     return value if isinstance(value, float | int) else str(value)

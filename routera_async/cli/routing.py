@@ -61,10 +61,10 @@ async def dispatch(
     format: Format = None,  # noqa: A002 (the option's name)
     connection: Connection = UNTOLD,
 ) -> int:
-    """Run a router on an object, and print whom it was assigned to, or why it was not.
+    """Run a router on an object.
 
-    Exit status: 0 assigned, 1 not assigned. It is not sent again once it may have been done, for it
-    may assign twice.
+    It prints whom the object was assigned to, or why it was not. Exit status: 0 assigned, 1 not
+    assigned. It is not sent again once it may have been done, for it may assign twice.
     """
     async with connected(connection, writes=True) as client:
         result = await client.dispatch(router_id=router, object_id=object)

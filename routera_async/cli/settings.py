@@ -1,7 +1,8 @@
 """What every command is told of the account: by options, then the environment, then a file.
 
 A setting has one name in three spellings: `--base-url`, `ROUTERA_BASE_URL`, and `base_url` in the
-file. A secret has no option, for what is typed is kept in the shell's history and seen in `ps`.
+file. A secret has no option, for what is typed is kept in the shell's history and seen in `ps`; a
+proxy's may hold one, which belongs in the environment or the file.
 """
 
 import os
@@ -19,7 +20,7 @@ from cyclopts import Group, Parameter
 from platformdirs import user_config_path
 
 from routera_async._options import seconds
-from routera_async._urls import checked_base_url
+from routera_async._urls import checked_base_url, checked_proxy
 from routera_async.auth import ClientCredentials, Secret, StaticToken
 from routera_async.client import BASE_URL, RouteraClient
 from routera_async.errors import ConfigurationError
@@ -29,6 +30,7 @@ CONFIG_VARIABLE = "ROUTERA_CONFIG"
 DEFAULTS = {"base_url": BASE_URL, "timeout": 30.0}
 
 SECRETS = frozenset({"token", "client_secret"})
+"""Settings that are never shown. A proxy's is, without its user and password."""
 
 CREDENTIALS = (("token",), ("token_file",), ("client_id", "client_secret"))
 """What can prove who we are; of several that stand in one place the first is taken."""
@@ -54,6 +56,10 @@ class Connection:
         float | None,
         Parameter(help="Seconds for a whole request, repeats and pauses too; no end unless told."),
     ] = None
+    proxy: Annotated[
+        str | None,
+        Parameter(help="URL of an HTTP proxy; one with a password belongs in ROUTERA_PROXY."),
+    ] = attrs.field(default=None, repr=False)
 
     @property
     def given(self) -> dict[str, Any]:
@@ -101,7 +107,7 @@ class Settings:
                 if value is not None:
                     values[name] = Value(check(origin, value), source, rank)
                     break
-        if any(name in written for name in SECRETS):
+        if any(name in written for name in SECRETS) or "@" in str(written.get("proxy")):
             _warn_of_readers(path)
         return cls(values)
 
@@ -132,6 +138,7 @@ class Settings:
             base_url=self.get("base_url"),
             timeout=self.get("timeout"),
             deadline=self.get("deadline"),
+            proxy=self.get("proxy"),
             **more,
         )
 
@@ -235,6 +242,16 @@ def _url(origin: str, value: Any) -> str:
         raise ConfigurationError(f"{origin}: {error}") from None
 
 
+def _proxy(origin: str, value: Any) -> Secret:
+    try:
+        checked_proxy(value)
+    except ConfigurationError as error:
+        problem = f"{origin}: {error}"
+    else:
+        return Secret(value)
+    raise ConfigurationError(problem)
+
+
 def _seconds(origin: str, value: Any) -> float:
     if isinstance(value, str):
         with suppress(ValueError):  # `seconds` says what it must be
@@ -250,6 +267,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "client_secret": _secret,
     "timeout": _seconds,
     "deadline": _seconds,
+    "proxy": _proxy,
 }
 """Every setting, and what makes a value of what was written."""
 

@@ -13,7 +13,15 @@ from tests.cli.elsewhere import elsewhere
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch, tmp_path):
     """Keep this machine's own settings out of the tests."""
-    for name in ("TOKEN", "TOKEN_FILE", "BASE_URL", "CLIENT_ID", "CLIENT_SECRET", "TIMEOUT"):
+    for name in (
+        "TOKEN",
+        "TOKEN_FILE",
+        "BASE_URL",
+        "CLIENT_ID",
+        "CLIENT_SECRET",
+        "TIMEOUT",
+        "PROXY",
+    ):
         monkeypatch.delenv(f"ROUTERA_{name}", raising=False)
     monkeypatch.delenv("ROUTERA_CONFIG", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))

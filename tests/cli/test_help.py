@@ -1,5 +1,6 @@
 """Every command and option tells what it is, and stands in docs/cli.md."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -71,6 +72,24 @@ def test_every_command_and_option_has_help(path, command, capsys):
     for name, text in options(command):
         assert text, name
         assert name in out
+
+
+@COMMANDS
+def test_the_help_tells_all_that_the_docstring_does(path, command, capsys):
+    """Every paragraph of what a command's docstring says stands in its help."""
+    run([*path, "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    names = {"objects": path[0], "object": path[0].removesuffix("s").replace("ie", "y")}
+    for paragraph in inspect.getdoc(command.default_command).format(**names).split("\n\n"):
+        assert " ".join(paragraph.split()) in told
+
+
+def test_a_list_of_commands_has_a_line_for_each(capsys):
+    """In the list of commands only the first paragraph stands."""
+    run(["--help"])
+    out = capsys.readouterr().out
+    assert "Run a router on an object." in out
+    assert "Exit status" not in out
 
 
 @COMMANDS

@@ -66,6 +66,38 @@ def test_secrets_are_masked(config, routera, monkeypatch, name):
     assert "hush" not in out
 
 
+PROXY = "http://me:hush-hush@127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize("name", ["table", "json", "jsonl", "csv"])
+def test_a_proxys_password_is_masked(config, routera, monkeypatch, name):
+    """Where a proxy is can be read, and neither its user nor its password."""
+    config(f'proxy = "{PROXY.format(port=3128)}"\n')
+    for _ in range(2):
+        out = routera("config", "show", "--format", name).out
+        assert "http://********@127.0.0.1:3128" in out
+        assert "hush" not in out
+        monkeypatch.setenv("ROUTERA_PROXY", "http://hush:hush@127.0.0.1:3128")
+    assert "http://far:1" in routera("config", "show", "--proxy", "http://far:1").out
+
+
+@pytest.mark.parametrize("place", ["--proxy", "ROUTERA_PROXY", "file"])
+def test_a_proxy_is_used(api, routera, config, monkeypatch, place):
+    """A proxy of each place is what every request goes through: where none listens, none goes."""
+    proxy, options = PROXY.format(port=1), ["--deadline", "0.5"]
+    match place:
+        case "--proxy":
+            options += ["--proxy", proxy]
+        case "ROUTERA_PROXY":
+            monkeypatch.setenv("ROUTERA_PROXY", proxy)
+        case "file":
+            config(f'proxy = "{proxy}"\n')
+    ended = routera("tickets", "list", *options)
+    assert (ended.status, ended.error[:17]) == (3, "error: not sent: ")
+    assert "hush" not in ended.err
+    assert api.seen() == []
+
+
 def test_credentials_come_from_one_place_together(config, shown, monkeypatch):
     """Those in the environment go before a token in the file, which is then not used."""
     path = config(f'token = "{TOKEN}"\nclient_id = "me"\n')
@@ -103,6 +135,8 @@ def test_a_token_of_each_place_is_used(api, routera, config, tmp_path, monkeypat
         ("timeout = -1", "timeout must be a finite number of seconds, more than 0"),
         ("timeout = true", "timeout must be a number of seconds"),
         ("client_id = 5", "client_id must be a text"),
+        ('proxy = "hush"', "proxy: proxy must be http://"),
+        ("proxy = 5", "proxy: proxy must be http://"),
         ('base_url = "api.routera.io"', "base_url: base_url must begin with https://"),
         ("base_url = 5", "base_url must be a text"),
         ('token = ""', "token must be a text"),
@@ -126,6 +160,8 @@ def test_a_wrong_file_is_one_line_that_names_it(config, routera, content, says):
         ({"TIMEOUT": "soon"}, [], "ROUTERA_TIMEOUT must be a number of seconds, not 'soon'"),
         ({"BASE_URL": "ftp://x"}, [], "ROUTERA_BASE_URL: base_url must begin with https://"),
         ({"TOKEN": "a b"}, [], "ROUTERA_TOKEN: the token is unfit"),
+        ({"PROXY": "me:hush@far"}, [], "ROUTERA_PROXY: proxy must be http://"),
+        ({}, ["--proxy", "ftp://far"], "--proxy: proxy must be http://"),
         ({"CLIENT_ID": "me"}, [], "client_id is set by ROUTERA_CLIENT_ID, and no client_secret is"),
         ({"CLIENT_SECRET": "x"}, [], "client_secret is set by ROUTERA_CLIENT_SECRET, and no"),
         ({}, [], "no token: set ROUTERA_TOKEN"),
@@ -163,6 +199,8 @@ def test_a_file_that_is_no_text_is_told(config, routera, tmp_path):
         ('client_secret = "x"', 0o640, True),
         (f'token = "{TOKEN}"', 0o600, False),
         ("timeout = 5", 0o644, False),
+        ('proxy = "http://a:b@far"', 0o644, True),
+        ('proxy = "http://far"', 0o644, False),
     ],
 )
 def test_a_secret_that_others_can_read_is_warned_of(config, routera, content, mode, warns):
@@ -187,6 +225,7 @@ def test_no_repr_shows_a_secret():
     """Settings may stand in a traceback: neither they nor their values show what is secret."""
     settings = Connection().settings({"ROUTERA_TOKEN": TOKEN, "ROUTERA_CONFIG": ""})
     assert TOKEN not in repr(settings)
+    assert "hush" not in repr(Connection(proxy="http://a:hush@far"))
     with pytest.raises(ConfigurationError) as caught:
         Connection().settings({"ROUTERA_TOKEN": f"{TOKEN}\n{TOKEN}"})
     assert TOKEN not in str(caught.value)
