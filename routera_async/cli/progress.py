@@ -100,7 +100,8 @@ class Watch:
     @property
     def left(self) -> float | None:
         """Seconds that the rest will take at this rate, or None before there is one."""
-        return (self.total - self.done) / self.rate if self.rate else None
+        left = self.total - self.done
+        return left / self.rate if self.rate else None if left else 0.0
 
     @property
     def time_left(self) -> str:
@@ -119,8 +120,10 @@ class Watch:
         why = self.paused.partition(" (")[0]  # what aiohttp calls it is no help here
         if waited < _MINUTE:
             return f"{why}; waiting, {waited} seconds"
-        of = "" if self.give_up_after is None else f" of {self.give_up_after / _MINUTE:g}"
-        return f"{why}; waiting, {waited // _MINUTE}{of} minutes"
+        minutes = waited // _MINUTE
+        if self.give_up_after is None:
+            return f"{why}; waiting, {minutes} minute{'s' if minutes > 1 else ''}"
+        return f"{why}; waiting, {minutes} of {self.give_up_after / _MINUTE:g} minutes"
 
     def line(self) -> str:
         """Return the tally so far as one line of plain text."""
