@@ -41,10 +41,11 @@ PROGRAM = """
 import resource, sys
 from routera_async.cli import run
 status = run(sys.argv[1:])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss, file=sys.stderr)
 sys.exit(status)
 """
-"""Runs the command line and tells the peak of its memory, in KiB, on the last line of stderr."""
+"""Runs the command line; its last line on stderr tells its CPU seconds, and its peak in KiB."""
 
 ANSWER = (
     b'{"id":"%s","external_id":"e","created_at":"2026-05-01T10:00:00.000Z",'
@@ -113,10 +114,11 @@ def write(path: Path, rows: int) -> None:
 
 @attrs.frozen
 class Run:
-    """One run of the importer: seconds as a clock on the wall has them, and MiB at the peak."""
+    """One run of the importer: seconds on the wall and of its CPU, and MiB at the peak."""
 
     summary: dict[str, int]
     seconds: float
+    cpu: float
     peak: float
 
 
@@ -133,7 +135,8 @@ def imported(path: Path, url: str) -> Run:
     seconds = time.perf_counter() - began
     if ended.returncode:
         sys.exit(ended.stderr.decode())
-    return Run(json.loads(ended.stdout), seconds, int(ended.stderr.split()[-1]) / 1024)
+    cpu, peak = ended.stderr.split()[-2:]
+    return Run(json.loads(ended.stdout), seconds, float(cpu), int(peak) / 1024)
 
 
 def main(rows: int, folder: Path) -> None:
@@ -149,7 +152,7 @@ def main(rows: int, folder: Path) -> None:
     size = many.with_name("many.csv.journal").stat().st_size
     for name, value in {
         "rows": f"{rows:,} ({many.stat().st_size / 2**20:,.0f} MiB)",
-        "seconds": f"{large.seconds:,.1f}",
+        "seconds": f"{large.seconds:,.1f} ({large.cpu:,.1f} of CPU)",
         "rows a second": f"{rows / large.seconds:,.0f}",
         "requests": f"{large.summary['requests']:,}",
         "peak memory": f"{large.peak:.1f} MiB",
@@ -157,6 +160,7 @@ def main(rows: int, folder: Path) -> None:
         "peak memory of resuming": f"{resumed.peak:.1f} MiB",
         "journal": f"{size / rows:.1f} bytes a row",
         "resumed in": f"{resumed.seconds:,.1f} s ({resumed.seconds / large.seconds:.1%})",
+        "resumed in, of CPU": f"{resumed.cpu:,.1f} s ({resumed.cpu / large.cpu:.1%})",
     }.items():
         print(f"{name:28} {value}", flush=True)
 

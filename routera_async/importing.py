@@ -10,8 +10,8 @@ arguments, it goes on where it was: nothing is lost, and nothing is created twic
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager, closing, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -194,14 +194,27 @@ class FileImport:
 
     @asynccontextmanager
     async def opened(self, client: RouteraClient) -> AsyncIterator[None]:
-        """Hold the journal and the file of rejects open; raises when either cannot be written."""
+        """Hold the journal and the file of rejects open; raises when either cannot be written.
+
+        What cannot be written at the end is a `fault`: what was imported is to be told anyhow.
+        """
         self._journal = await self._begun(client)
         try:
-            with self.rejects:
-                yield
+            self.rejects.begin()
+            yield
         finally:
+            with self._noted():
+                self.rejects.close()
             if self._journal is not None:
-                await _close(self._journal)
+                with self._noted():
+                    await _close(self._journal)
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            yield
+        except RouteraError as error:
+            self.fault = self.fault or error
 
     async def run(
         self, client: RouteraClient, *, on_progress: Callable[[ImportProgress], None] | None = None

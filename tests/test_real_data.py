@@ -1,13 +1,21 @@
-"""Real help-desk exports, imported whole; ../shared/data/README.md says what each must give."""
+"""Real help-desk exports, imported whole; ../shared/data/README.md says what each must give.
+
+    WHOLE=1 pytest -n0 tests/test_real_data.py
+
+imports all of them under faults and kills too, of which the suite does a part.
+"""
 
 import csv
+import gzip
 import json
 import os
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 from routera_async.sandbox import Store
+from tests.reliability.killing import Killer, drawn, odds, sandbox_of, seeded, survived
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 JIRA = sorted((DATA / "jira_storypoints").glob("*.csv"))
@@ -24,6 +32,12 @@ SERVICENOW_MAPPING = [
     *("--map", "priority=priority", "--map", "impact=impact", "--map", "urgency=urgency"),
     *("--map", "contact_type=contact_type", "--map", "opened_at=opened_at"),
 ]
+
+WHOLE = "WHOLE" in os.environ
+PART = 6_000
+"""Rows of the incidents that the suite imports under faults."""
+
+TALLY = ("read", "created", "duplicate", "rejected", "unknown", "not_sent")
 
 PEAK = """
 import resource, sys
@@ -52,7 +66,7 @@ def imported(folder, path, *options):
 
 def import_jira(folder, db, *more):
     """Import all sixteen files, and return the sum of their summaries."""
-    total = dict.fromkeys(("read", "created", "duplicate", "rejected", "unknown", "not_sent"), 0)
+    total = dict.fromkeys(TALLY, 0)
     for path in JIRA:
         options = [*JIRA_MAPPING, "--set", f"pipeline={path.stem}", "--sandbox-db", str(db), *more]
         told, _ = imported(folder, path, *options)
@@ -112,3 +126,48 @@ def test_servicenow_arrives_once_in_bounded_memory(tmp_path):
     told, high = imported(tmp_path, SERVICENOW, *SERVICENOW_MAPPING, *db)
     assert (told["read"], told["created"], told["duplicate"]) == (119_998, 20_769, 99_229)
     assert high - low < 20, f"peak {low:.0f} MiB for 5,000 rows, {high:.0f} MiB for 119,998"
+
+
+async def disturbed(folder, path, creates, *options):
+    """Import a file with faults at 5 % and three kills; return its tally, and the store's.
+
+    `creates` is about how many requests it takes.
+    """
+    linked, killer = folder / path.name, Killer()
+    linked.symlink_to(path)
+    rng = seeded(path.name)
+    killer.draw(odds(0.05), seed=rng.randrange(1000))
+    async with sandbox_of(killer) as sandbox:
+        instants = drawn(rng, creates // 3, kills=3)
+        status, told = await survived(sandbox, killer, instants, linked, *options)
+        assert (status, killer.kills) == (0, 3)
+        found = sandbox.store.count()
+    return tuple(told[name] for name in TALLY), found
+
+
+async def test_jira_arrives_whole_and_once_whatever_happens(tmp_path):
+    """With faults and kills each file gives what it gives undisturbed: its rows, each once."""
+    total = 0
+    for path in JIRA if WHOLE else [each for each in JIRA if each.stem in {"clover", "duracloud"}]:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = sum(1 for _ in csv.DictReader(file))
+        options = [*JIRA_MAPPING, "--set", f"pipeline={path.stem}"]
+        told, found = await disturbed(tmp_path, path, rows, *options)
+        assert told == (rows, rows, 0, 0, 0, 0)
+        assert found == rows
+        total += rows
+    assert total == (23_313 if WHOLE else 1_050)
+
+
+async def test_servicenow_arrives_once_whatever_happens(tmp_path):
+    """With faults and kills the repeated keys are the same duplicates as undisturbed."""
+    with gzip.open(SERVICENOW, "rt", encoding="utf-8", newline="") as file:
+        rows = islice(csv.DictReader(file), None if WHOLE else PART)
+        numbers = [row["number"] for row in rows]
+    read, keys = len(numbers), len(set(numbers))
+    options = [*SERVICENOW_MAPPING, "--limit", str(read)]
+    told, found = await disturbed(tmp_path, SERVICENOW, keys, *options)
+    assert told == (read, keys, read - keys, 0, 0, 0)
+    assert found == keys
+    if WHOLE:
+        assert told[:3] == (119_998, 20_769, 99_229)

@@ -92,12 +92,16 @@ class RejectsFile:
             with self._writing():
                 self._stream.close()
 
-    def __enter__(self) -> Self:
+    def begin(self) -> None:
+        """Move an older file aside, and make sure that one can be written."""
         with self._writing():
             if self.path.exists():
                 self.path.replace(f"{self.path}.bak")
             self.path.touch()
             self.path.unlink()
+
+    def __enter__(self) -> Self:
+        self.begin()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -100,7 +100,8 @@ class Watch:
     @property
     def left(self) -> float | None:
         """Seconds that the rest will take at this rate, or None before there is one."""
-        return (self.total - self.done) / self.rate if self.rate else None
+        left = self.total - self.done
+        return left / self.rate if self.rate else None if left else 0.0
 
     @property
     def time_left(self) -> str:
@@ -112,15 +113,17 @@ class Watch:
         waited = int(self.clock() - self.paused_at)
         if self.looking is not None:
             rows, left = self.looking.rows, max(0, round(self.looking.wait) - waited)
-            when = f"in {left} seconds" if left else "now"
+            when = f"in {_counted(left, 'second')}" if left else "now"
             return f"{_rows(rows)} in doubt: the list is read {when}, to see what has arrived"
         if self.paused is None:
             return ""
         why = self.paused.partition(" (")[0]  # what aiohttp calls it is no help here
         if waited < _MINUTE:
-            return f"{why}; waiting, {waited} seconds"
-        of = "" if self.give_up_after is None else f" of {self.give_up_after / _MINUTE:g}"
-        return f"{why}; waiting, {waited // _MINUTE}{of} minutes"
+            return f"{why}; waiting, {_counted(waited, 'second')}"
+        minutes = waited // _MINUTE
+        if self.give_up_after is None:
+            return f"{why}; waiting, {_counted(minutes, 'minute')}"
+        return f"{why}; waiting, {minutes} of {self.give_up_after / _MINUTE:g} minutes"
 
     def line(self) -> str:
         """Return the tally so far as one line of plain text."""
@@ -291,6 +294,10 @@ def console() -> Console:
 
 def _rows(count: int) -> str:
     return "1 row is" if count == 1 else f"{count:,} rows are"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _clock(seconds: float | None) -> str:

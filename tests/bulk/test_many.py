@@ -13,6 +13,7 @@ import pytest
 
 from routera_async import (
     AttemptFinished,
+    AttemptStarted,
     Bulk,
     ConfigurationError,
     DuplicateError,
@@ -39,6 +40,7 @@ from tests.bulk.journal_crash import BINDING, inline
 AT_ONCE = RetryPolicy(wait_initial=0, max_attempts=3, resend_unkeyed=False)
 NOW = Bulk(quarantine=0)
 EPOCH = 1_764_000_000.0
+GOOD = {"sent": True, "status": 201, "error": None}
 
 
 def ticket(name, **fields):
@@ -90,7 +92,8 @@ async def test_held_rows_are_settled_at_the_end(client, sandbox, journal, has_jo
     All of them are settled by one look at the list.
     """
     theirs = await client.tickets.create(ticket("Theirs", external_id="k2"))
-    rows = [ticket(f"T{number}", external_id=f"k{number}") for number in range(4)]
+    odd = {"long": 2**70 + 1, "half": 0.5, "when": datetime.now(UTC)}
+    rows = [ticket(f"T{number}", external_id=f"k{number}", **odd) for number in range(4)]
     sandbox.faults.script(
         "disconnect_after_commit", None, None, "error_after_commit", None, "error_before_commit"
     )
@@ -164,7 +167,8 @@ async def test_rows_whose_answers_were_lost(client, sandbox, journal, there):
     if there:
         assert statuses(found) == ["created"] * 4
         assert len({found[row].id for row in range(4)}) == 4
-        assert all(sandbox.store.get(found[row].id)["ticket_name"] for row in range(4))
+        keys = [sandbox.store.get(found[row].id)["external_id"] for row in range(4)]
+        assert keys == [None, "k1", None, None]
     else:
         assert statuses(found) == ["not_sent", "created", "not_sent", "not_sent"]
     again = await collected(
@@ -340,6 +344,8 @@ class Server:
         self.lists = 0
         self.list_fault = None
         self.behind = 0.0
+        self.seconds = 1.0
+        self.out = range(0)
 
     def __call__(self, limiter):
         """Be the verbs of an import."""
@@ -356,8 +362,8 @@ class Server:
 
     async def write(self, new):
         """Create a record, unless the script says otherwise."""
-        await self.limiter.enter()
-        await asyncio.sleep(1)
+        while not await self._answers():
+            pass
         self.writes.append(new.fields["ticket_name"])
         ending = self.script.pop(0) if self.script else None
         if ending in {None, "nameless", "lost"}:
@@ -373,6 +379,16 @@ class Server:
         if ending is not None:
             raise ending
         return Stored(self.records[-1]["id"]), ()
+
+    async def _answers(self):
+        """Make an attempt; say whether it was answered."""
+        await self.limiter.enter()
+        self.limiter(AttemptStarted("POST", "/tickets", 1))
+        await asyncio.sleep(self.seconds)
+        is_out = int(asyncio.get_running_loop().time()) in self.out
+        met = {"sent": False, "status": None, "error": "refused"} if is_out else GOOD
+        self.limiter(AttemptFinished("POST", "/tickets", 1, elapsed=self.seconds, **met))
+        return not is_out
 
     def _record(self, new):
         key = {"external_id": new.key} if new.key else {}
@@ -492,8 +508,10 @@ def test_held_rows_do_not_wait(imported):
         server.records.append(
             {"id": "theirs", "created_at": datetime.fromtimestamp(0, UTC), **rows[0]}
         )
-        found = await collected(server.import_(rows))
+        events = []
+        found = await collected(server.import_(rows, hooks=[events.append]))
         assert (found[0].status, found[0].id) == ("duplicate", "theirs")
+        assert ImportReconciling(1, 0.0) in events
         return asyncio.get_running_loop().time()
 
     assert imported(held, "held") < 2
@@ -578,13 +596,71 @@ def test_a_rate(imported, rate, least):
     """An import keeps to so many attempts in a second."""
 
     async def limited(server, _):
+        server.seconds = 0.01
         rows = named(*(f"T{number}" for number in range(50)))
         bulk = Bulk(rate=rate)
         found = await collected(server.import_(rows, bulk=bulk, concurrency=50))
         assert statuses(found) == ["created"] * 50
         return asyncio.get_running_loop().time()
 
-    assert least <= imported(limited) <= least + 8
+    assert least <= imported(limited) <= least + 2
+
+
+@pytest.mark.parametrize("out", [range(60), range(30, 90)], ids=["at first", "in the middle"])
+@pytest.mark.parametrize("patient", [True, False])
+def test_an_outage(imported, out, patient):
+    """An outage is waited out, or given up as told: then the rest goes on in another run."""
+    reached = out.start > 0
+    given_up = Bulk(**{"give_up_after" if reached else "unreachable_after": 40.0})
+    bulk = Bulk(unreachable_after=100.0) if patient else given_up
+
+    async def blacked_out(server, journal):
+        server.out = out
+        rows = iter(named(*(f"T{number}" for number in range(300))))
+        found = {}
+        outcomes = server.import_(rows, bulk=bulk, journal=journal, concurrency=4)
+        if patient:
+            assert statuses(await collected(outcomes)) == ["created"] * 300
+            return
+        with pytest.raises(NotSentError, match="run the same command again"):
+            await collected(outcomes, found)
+        assert len(server.records) == sum(each.status == "created" for each in found.values())
+        assert {each.status for each in found.values()} == {"not_sent"} | (
+            {"created"} if reached else set()
+        )
+        assert len(found) < 300
+        assert next(rows)
+        assert out.start + 39 <= asyncio.get_running_loop().time() <= out.start + 45
+        server.out = range(0)
+        rows = named(*(f"T{number}" for number in range(300)))
+        found = await collected(server.import_(rows, journal=journal, concurrency=4))
+        assert statuses(found) == ["created"] * 300
+        assert len(server.records) == 300
+
+    imported(blacked_out)
+
+
+def test_repeats_that_are_rejected(imported):
+    """A row whose key an earlier row has is rejected, when told so."""
+
+    async def rejected(server, journal):
+        rows = named("a", "a", external_id="k")
+        bulk = Bulk(on_repeat="reject")
+        found = await collected(server.import_(rows, bulk=bulk, journal=journal))
+        assert statuses(found) == ["created", "rejected"]
+
+    imported(rejected)
+
+
+def test_a_twin_that_was_created(imported):
+    """A record that the journal knows for a row's is not claimed for another just like it."""
+
+    async def twins(server, journal):
+        rows = named("a", "a", "a")
+        found = await collected(server.import_(rows, journal=journal, bulk=UNKEYED))
+        assert statuses(found) == ["created", "not_sent", "created"]
+
+    imported(twins, None, "unknown")
 
 
 class Full:

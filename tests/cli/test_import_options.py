@@ -1,5 +1,6 @@
 """What each option of `routera import` does, and what it says when it cannot."""
 
+import json
 import os
 import subprocess
 import sys
@@ -185,6 +186,19 @@ def test_a_disk_that_fills_up_stops_the_import(api, write):
     )
     assert again.returncode == 0, again.stderr
     assert len({record["external_id"] for record in in_store(api)}) == len(in_store(api)) == 2_000
+
+
+def test_a_rejects_file_that_cannot_be_ended_hides_no_summary(api, write):
+    """What was imported is told all the same, with one line on what is missing."""
+    path = write("T,default,new,0\n" + "TTTTTTTTTT,,new,1\n" * 1_150)
+    arguments = ["import", str(path), "--json", "--no-journal"]
+    ended = subprocess.run(
+        [sys.executable, "-c", LIMITED, *arguments], capture_output=True, check=False
+    )
+    told = json.loads(ended.stdout)
+    assert (told["created"], told["read"]) == (1, 1_151)
+    assert b"the rejects file cannot be written: File too large" in ended.stderr
+    assert (ended.returncode, b"Traceback" in ended.stderr) == (3, False)
 
 
 # --- keys -----------------------------------------------------------------------------------------

@@ -2,10 +2,20 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
+from routera_async.bulk.engine import Outcome
 from routera_async.cli.progress import Bar, Lines, Watch, progress
-from routera_async.events import AttemptFinished, AttemptStarted, RetryScheduled
+from routera_async.events import (
+    AttemptFinished,
+    AttemptStarted,
+    ImportPaused,
+    ImportReconciling,
+    ImportResumed,
+    RetryScheduled,
+    RowInDoubt,
+)
 
 
 class Clock:
@@ -111,3 +121,78 @@ def test_the_bar_of_an_empty_file_is_full():
     with Bar(watched, out) as shown:
         shown.moved()
     assert "100%" in out.file.getvalue()
+
+
+NOT_ANSWERING = ImportPaused("Routera is not answering (ServerDisconnectedError)", 1.0)
+PAUSES = [
+    pytest.param(1800.0, 0.0, "waiting, 0 seconds", id="at first"),
+    pytest.param(1800.0, 59.9, "waiting, 59 seconds", id="under a minute"),
+    pytest.param(1800.0, 180.0, "waiting, 3 of 30 minutes", id="minutes"),
+    pytest.param(90.0, 60.0, "waiting, 1 of 1.5 minutes", id="90s"),
+    pytest.param(None, 600.0, "waiting, 10 minutes", id="never given up"),
+]
+
+
+@pytest.mark.parametrize(("give_up_after", "lasted", "says"), PAUSES)
+def test_a_pause_is_told_in_words(give_up_after, lasted, says):
+    """Why, and how long of how long; what aiohttp calls it is left out."""
+    watched, clock = watch()
+    watched.give_up_after = give_up_after
+    watched(NOT_ANSWERING)
+    clock.now += lasted
+    assert watched.pause() == f"Routera is not answering; {says}"
+    watched(ImportResumed(lasted))
+    assert watched.pause() == ""
+
+
+def test_rows_in_doubt_are_unknown_until_they_are_settled():
+    """They are counted while the import runs, and what is waited for at its end is told."""
+    watched, clock = watch(total=3, done=1)
+    watched(RowInDoubt(1))
+    watched(RowInDoubt(2))
+    assert "unknown 2 · " in watched.line()
+    watched(ImportReconciling(2, 60.0))
+    clock.now += 20.0
+    told = "2 rows are in doubt: the list is read in 40 seconds, to see what has arrived"
+    assert watched.pause() == told
+    clock.now += 60.0
+    assert "the list is read now" in watched.pause()
+    watched.told(Outcome(status="created", row=1))
+    watched.summary.unknown += 1
+    watched.told(Outcome(status="unknown", row=2))
+    assert (watched.pause(), watched.done) == ("", 3)
+    assert "unknown 1 · " in watched.line()
+
+
+def test_what_an_earlier_run_has_done_says_nothing_of_the_rate():
+    """Rows that the journal knows take no time, and would promise too much."""
+    watched, _ = watch(total=1000, done=0)
+    for row in range(500):
+        watched.told(Outcome(status="created", row=row, resumed=row < 400))
+    assert (watched.rate, watched.left) == (10.0, 50.0)
+
+
+def test_a_pause_is_a_line_of_its_own():
+    """Where there is no terminal, a pause is told when it begins, each minute, and at its end."""
+    watched, clock = watch(seconds=0.0)
+    out = console(terminal=False)
+    with progress(watched, out) as shown:
+        watched(NOT_ANSWERING)
+        for _ in range(125):
+            shown.moved()
+            clock.now += 1.0
+        watched(ImportResumed(125.0))
+        shown.moved()
+    waiting = [line for line in out.file.getvalue().splitlines() if "waiting" in line]
+    assert [line.partition("; ")[2] for line in waiting] == [
+        *("waiting, 0 seconds", "waiting, 1 minute", "waiting, 2 minutes")
+    ]
+
+
+def test_the_bar_tells_of_a_pause_below():
+    """On a terminal it is a line of its own, below the tally."""
+    watched, _ = watch()
+    watched(NOT_ANSWERING)
+    out = console(terminal=True)
+    out.print(progress(watched, out).render())
+    assert "Routera is not answering; waiting, 0 seconds" in out.file.getvalue().splitlines()[-1]

@@ -165,9 +165,10 @@ def test_a_pause_says_why_and_how_long(api, at_terminal, open_gate):
         api.ask(lambda sandbox: sandbox.faults.draw({"disconnect_before_commit": 1.0}))
         open_gate()
         terminal.until("Routera is not answering; waiting, ")
-        terminal.until(" seconds")
+        terminal.until(" second")
         api.ask(lambda sandbox: sandbox.faults.clear())
         terminal.until("100 of 100 · ")
+        terminal.until("read")
         assert "waiting" not in terminal.until("seconds")
         assert terminal.ended() == 0
     assert count(api) == 100
@@ -242,7 +243,7 @@ def test_what_is_in_doubt_is_looked_for_in_sight(api, at_terminal, open_gate):
     open_gate()
     with at_terminal("--no-key", "--quarantine", "1h", key="ticket_owner") as terminal:
         terminal.until("unknown 1 · ")
-        terminal.until("1 row is in doubt: the list is read in 3")
+        terminal.until("1 row is in doubt: the list is read in 3,")
         terminal.type("\x03")
         terminal.until("routera reconcile ")
         assert terminal.ended() == 130

@@ -6,7 +6,8 @@ I3   rejected, not sent: no request of this life or an earlier one has made a re
 I4   duplicate: the same, and somebody has its key; a row that repeats another's may have made its
      record in an earlier life, in which the other one was not sent
 I5   unknown: only when it was written down that it is sent, or when the row that it repeats is;
-     and once faults have ended, only a row without a key, which has a twin or was sent twice
+     and once faults have ended, only a row without a key, which has a twin or was sent twice, or
+     one that is not reconciled, as was asked for
 I6   one outcome a row in every life, and each row's in one that was not stopped; the journal then
      counts the same
 I7   no request without an intent that was committed by the same life (seen by `ImportServer`)
@@ -23,6 +24,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from routera_async import BadRequestError
 from routera_async.bulk.engine import Outcome
 
 from .import_life import Life
@@ -122,10 +124,12 @@ def _at_last(run: "ImportRun", outcome: Outcome[Any]) -> Found:
     row = run.world.rows[outcome.row]
     if outcome.status == "not_sent":
         yield "I5 settled", "nothing hinders it any more"
-    if outcome.status == "unknown" and run.plan.bulk.reconcile:
-        alone = _allowed(run, row) == 1
-        if row.keyed or alone:
-            yield "I5 settled", "the list tells what became of it"
+    derived = row.minted and not isinstance(outcome.error, BadRequestError)  # which leaves doubt
+    alone = _allowed(run, row) == 1
+    if outcome.status == "unknown" and (
+        derived or (run.plan.bulk.reconcile and (row.keyed or alone))
+    ):
+        yield "I5 settled", "a repeat or the list tells what became of it"
 
 
 def _whole(run: "ImportRun", life: Life) -> Found:

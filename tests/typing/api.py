@@ -1,8 +1,10 @@
 """What the public types promise: checked by mypy, never run."""
 
+import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any, Literal, assert_type
 
 import aiohttp
@@ -14,6 +16,8 @@ from routera_async import (
     AttemptFinished,
     AttemptStarted,
     Auth,
+    Binding,
+    Bulk,
     Company,
     Contact,
     Deal,
@@ -21,6 +25,13 @@ from routera_async import (
     DuplicateError,
     Event,
     Hook,
+    ImportPaused,
+    ImportProgress,
+    ImportReconciling,
+    ImportResumed,
+    ImportSettings,
+    Journal,
+    LimiterChanged,
     Listing,
     NewCompany,
     NewContact,
@@ -39,9 +50,13 @@ from routera_async import (
     RouterSettings,
     RouterTeam,
     RouterUser,
+    RowInDoubt,
     StaticToken,
+    Summary,
     Ticket,
     TokenProvider,
+    Verdict,
+    import_file,
 )
 
 NEW = NewTicket(ticket_name="a", pipeline="b", ticket_stage="c", custom={"priority": None})
@@ -117,6 +132,16 @@ def count(event: Event, /) -> None:
             assert_type(event.status, int | None)
         case RetryScheduled():
             assert_type(event.delay, float)
+        case LimiterChanged():
+            assert_type(event.limit, int)
+        case ImportPaused():
+            assert_type(event.retry_in, float)
+        case ImportResumed():
+            assert_type(event.paused_for, float)
+        case RowInDoubt():
+            assert_type(event.row, int)
+        case ImportReconciling():
+            assert_type(event.wait, float)
 
 
 def auths(session: aiohttp.ClientSession) -> None:
@@ -288,6 +313,47 @@ async def many(rows: AsyncIterator[dict[str, str]]) -> None:
         assert_type(outcome.row, int)
 
 
+async def journalled(rows: AsyncIterator[NewTicket], stop: asyncio.Event) -> None:
+    """Import by a journal, with every setting, and settle afterwards what was lost."""
+    routera = RouteraClient("eyJ")
+    bulk = Bulk(
+        give_up_after=None,
+        unreachable_after=5,
+        rate=50,
+        on_repeat="reject",
+        derive_keys=False,
+        reconcile=False,
+        quarantine=0,
+    )
+    binding = Binding(digest="ab", target=routera.base_url, mapping="tickets")
+    async with Journal.open("rows.journal", binding) as journal:
+        assert_type(journal, Journal)
+        async for outcome in routera.tickets.create_many(
+            rows, journal=journal, bulk=bulk, hooks=[count], stop=stop
+        ):
+            assert_type(outcome, Outcome[Ticket])
+            assert_type(outcome.id, str | None)
+            assert_type(outcome.reason, str | None)
+            assert_type(outcome.resumed, bool)
+            assert_type(outcome.held, bool)
+        verdicts = await routera.tickets.reconcile(journal, last_sent=0.0, hooks=[count])
+        assert_type(verdicts, list[Verdict])
+        assert_type(verdicts[0].candidates, tuple[str, ...])
+
+
+async def imported(routera: RouteraClient, path: Path) -> None:
+    """Import a file."""
+
+    def told(progress: ImportProgress) -> None:
+        assert_type(progress.done, int)
+        assert_type(progress.summary, Summary)
+
+    settings = ImportSettings(object="contacts", bulk=Bulk(), journal=path, canary=5)
+    summary = await import_file(routera, path, settings=settings, on_progress=told)
+    assert_type(summary, Summary)
+    assert_type(await import_file(routera, "rows.csv"), Summary)
+
+
 def caught(error: RouteraError) -> None:
     """Ask an error what it knows."""
     assert_type(error.attempts, tuple[Attempt, ...])
@@ -315,6 +381,9 @@ def wrong() -> None:
     NEW.ticket_name = "b"  # type: ignore[misc]
     RetryPolicy(attempts=3)  # type: ignore[call-arg]
     RouteraClient("eyJ", hooks=[print, len])  # type: ignore[list-item]
+    Bulk(on_repeat="last")  # type: ignore[arg-type]
+    Bulk(60.0)  # type: ignore[call-arg]
+    ImportSettings(object="tasks")  # type: ignore[arg-type]
 
 
 async def wrong_records(routera: RouteraClient) -> None:
