@@ -308,7 +308,7 @@ class FileImport:
         self.summary.add(outcome.status)
         self.on_outcome(outcome)
         if self._is_reject(outcome.status, sent=sent):
-            self.rejects.write(outcome.given, outcome.status, str(outcome.error or outcome.reason))
+            self.rejects.write(outcome.given, outcome.status, outcome.reason or str(outcome.error))
         if self.fault is None and sent and self._is_too_bad():
             self.fault = ConfigurationError(
                 f"{self.summary.rejected:,} of {self.done:,} rows are rejected, more than "

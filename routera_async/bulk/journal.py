@@ -194,8 +194,17 @@ class Journal:
 
     async def undecided(self) -> AsyncIterator[Entry]:
         """Yield, in order, each row that is unknown or held; they may be settled meanwhile."""
+        async for entry in self._each(self._file.undecided):
+            yield entry
+
+    async def nameless(self) -> AsyncIterator[Entry]:
+        """Yield, in order, each row without a key that is created, and whose id was lost."""
+        async for entry in self._each(self._file.nameless):
+            yield entry
+
+    async def _each(self, read: Callable[[int], list[Record]]) -> AsyncIterator[Entry]:
         row = 0
-        while batch := await self._asked(partial(self._file.undecided, row)):
+        while batch := await self._asked(partial(read, row)):
             for record in batch:
                 yield _entry(record)
             row = batch[-1][0] + 1

@@ -229,6 +229,11 @@ class JournalFile:
         where = "WHERE row >= ? AND status IN (?, ?, ?) ORDER BY row LIMIT ?"
         return self._select(where, row, OPEN, UNKNOWN, HELD, BATCH)
 
+    def nameless(self, row: int) -> list[Record]:
+        """Return the rows from this one on that are created, and whose ids were lost; a batch."""
+        lost = "status = ? AND id IS NULL AND body IS NOT NULL"
+        return self._select(f"WHERE row >= ? AND {lost} ORDER BY row LIMIT ?", row, CREATED, BATCH)
+
     def owned(self, ids: list[str]) -> set[str]:
         """Return which of these ids belong to a row: it reads all of them."""
         stored = {_packed(id_): id_ for id_ in ids}

@@ -310,8 +310,12 @@ async def reconcile_journal(
             doubts.append(_doubt_of_entry(entry, journal, unique, last_sent, verbs.naming))
     if not doubts:
         return []
+    sure = [
+        attrs.evolve(_doubt_of_entry(entry, journal, unique, last_sent, verbs.naming), sure=True)
+        async for entry in journal.nameless()
+    ]
     verdicts = await _verdicts(
-        doubts,
+        doubts + sure,
         verbs,
         began=journal.started,
         journal=journal,
@@ -319,6 +323,8 @@ async def reconcile_journal(
         hooks=hooks,
         clock=clock,
     )
+    rows = {doubt.row for doubt in doubts}
+    verdicts = [each for each in verdicts if each.row in rows]
     for each in verdicts:
         if each.status != "unknown":
             journal.settle(each.row, each.status, id=each.id, reason=each.reason, proven=True)

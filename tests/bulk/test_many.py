@@ -130,6 +130,27 @@ async def test_no_reconciling(client, sandbox):
     assert not any(each.method == "GET" for each in sandbox.requests)
 
 
+async def test_a_journal_is_settled_by_itself(client, sandbox, journal):
+    """A journal's rows in doubt are settled by the list, and none by the record of its twin.
+
+    The first row is created, and its id was lost; the second is the same, and was never done.
+    """
+    sandbox.faults.script("bad_json", "disconnect_before_commit", "disconnect_after_commit")
+    rows = [ticket("Twin"), ticket("Twin"), ticket("Lost")]
+    bulk = Bulk(reconcile=False, derive_keys=False)
+    found = await collected(
+        client.tickets.create_many(rows, concurrency=1, journal=journal, bulk=bulk)
+    )
+    assert statuses(found) == ["created", "unknown", "unknown"]
+    verdicts = await client.tickets.reconcile(journal, last_sent=time.time(), quarantine=0)
+    assert [each.row for each in verdicts] == [1, 2]
+    assert verdicts[0].status in {"unknown", "not_sent"}
+    (lost,) = [each for each in sandbox.store.records() if each["ticket_name"] == "Lost"]
+    assert (verdicts[1].status, verdicts[1].id) == ("created", lost["id"])
+    tally = await journal.tally()
+    assert (tally["created"], tally[verdicts[0].status]) == (2, 1)
+
+
 @pytest.mark.parametrize(("kind", "fields"), [("contacts", "email"), ("companies", "website_url")])
 async def test_keys_of_other_objects(client, sandbox, journal, kind, fields):
     """A contact is known by its email and a company by its website_url."""
