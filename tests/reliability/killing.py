@@ -21,9 +21,13 @@ KINDS = (
 )
 
 
-def odds(share):
-    """Return faults before and after the commit, drawn in this share of the writes."""
-    return dict.fromkeys(KINDS, share / len(KINDS))
+def odds(share, *, errors=True):
+    """Return faults before and after the commit, drawn in this share of the writes.
+
+    `errors` are 500s, after which even a create without a key is sent again.
+    """
+    kinds = [kind for kind in KINDS if errors or not kind.startswith("error")]
+    return dict.fromkeys(kinds, share / len(kinds))
 
 
 class Killer(Faults):
