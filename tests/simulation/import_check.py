@@ -179,10 +179,14 @@ def _alone(run: "ImportRun", life: Life, row: Row) -> Found:
     doubtful = any(row.number in each.intended for each in run.lives[: life.number])
     if doubtful or life.number not in run.server.arrived.get(row.number, ()):
         return
-    status = {outcome.row: outcome.status for outcome in life.told}
+    told = {outcome.row: outcome for outcome in life.told}
     for first in _repeats(run, row):
-        sent = life.number in run.server.arrived.get(first.number, ())
-        if status.get(first.number, "not_sent") not in _NOTHING or (
-            sent and first.number not in status and life.ended
-        ):
-            yield "I14 repeat", f"sent, although row {first.number} is {status.get(first.number)}"
+        outcome = told.get(first.number)
+        if outcome is None or outcome.status in _NOTHING:
+            continue
+        own = told.get(row.number)
+        sent = life.number in run.server.arrived.get(first.number, ()) and not (
+            own is not None and own.status in _NOTHING
+        )
+        if sent or outcome.resumed:  # else it waited as well, and had its turn after this one
+            yield "I14 repeat", f"sent, although row {first.number} is {outcome.status}"

@@ -163,7 +163,7 @@ class Life:
             base_url=f"https://{HOST}",
             retry=plan.retry,
             timeout=plan.timeout,
-            deadline=plan.deadline,
+            deadline=None if self._run.clean else plan.deadline,
             max_connections=plan.max_connections,
             max_waiting=plan.max_waiting,
             hooks=[self._hear],
