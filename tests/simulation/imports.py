@@ -39,6 +39,9 @@ from .loop import Deadlock, Endless, SimLoop
 from .network import Network, virtual_keep_alive
 from .world import MARKER, Row, Violation, World
 
+_FOR_EVER = 36_000
+"""Seconds that a token lasts which outlives its run."""
+
 CLEAN = 3
 """Lives without a fault, at the most, after which every row must be settled."""
 
@@ -78,6 +81,9 @@ class ImportRun:
             patience=client.timeout,
             most=client.max_connections,
             renews=client.renews,
+            grants={},
+            ungranted=0.0,
+            life=_FOR_EVER,
         )
         self.server.intended = self._is_intended
         self.clean = False
