@@ -55,7 +55,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            env=os.environ | environ | {"TERM": "xterm-256color"},
+            env=os.environ | environ | {"TERM": "xterm-256color", "COLUMNS": "", "LINES": ""},
         )
         os.close(slave)
         self._decoder = codecs.getincrementaldecoder("utf-8")()
