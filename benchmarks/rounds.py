@@ -2,12 +2,13 @@
 
 In each run every workload has a fresh process, for the order of a process's memory alone is worth
 some per cent. The processes of a run take turns, a block of calls each, so that whatever else the
-machine does falls on all of them. A ratio is that of two workloads in the same run.
+machine does falls on all of them; the block in the middle is what a run says. A ratio is that of two workloads in the same run.
 """
 
 import json
 import random
 import resource
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -92,12 +93,12 @@ def measure(
         with ExitStack() as stack:
             names = {job.workload: None for job in jobs}
             workers = {name: _started(stack, name, url) for name in names}
-            spent = dict.fromkeys(jobs, 0.0)
+            spent: dict[Job, list[float]] = {job: [] for job in jobs}
             for _ in range(blocks):
                 for job in random.sample(jobs, len(jobs)):
-                    spent[job] += workers[job.workload].run(job)
-        for job in jobs:
-            figures[job.name].append(spent[job] / blocks / job.calls * 1e6)
+                    spent[job].append(workers[job.workload].run(job))
+        for job, seconds in spent.items():
+            figures[job.name].append(statistics.median(seconds) / job.calls * 1e6)
     return figures
 
 

@@ -70,8 +70,8 @@ class Size:
     """How much is measured."""
 
     runs: int = 7
-    blocks: int = 4
-    calls: int = 500
+    blocks: int = 10
+    calls: int = 200
     gathers: int = 3
     gathered: int = 100_000
     rows: tuple[int, ...] = (10_000, 100_000)
@@ -214,7 +214,7 @@ def starts(size: Size, progress: Progress) -> tuple[list[Row], Figures]:
         libraries: [sys.executable, "-c", "import cyclopts, rich"],
         "python": [sys.executable, "-c", "pass"],
     }
-    figures = programs(programs_, runs=size.runs, blocks=size.blocks, progress=progress)
+    figures = programs(programs_, runs=size.runs, blocks=-(-size.blocks // 4), progress=progress)
     bare = figures.pop("python")
     for name in (ours, deps):
         figures[name] = [a - b for a, b in zip(figures[name], bare, strict=True)]

@@ -13,7 +13,7 @@ from typing import Any
 from .peers import IN_FLIGHT
 from .workloads import WORKLOADS, Workload
 
-WARM_UP = 2 * IN_FLIGHT
+WARM_UP = IN_FLIGHT
 """Calls before each line's own: connections that an idle pool has closed are opened by these."""
 
 
