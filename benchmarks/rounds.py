@@ -2,7 +2,8 @@
 
 In each run every workload has a fresh process, for the order of a process's memory alone is worth
 some per cent. The processes of a run take turns, a block of calls each, so that whatever else the
-machine does falls on all of them; the block in the middle is what a run says. A ratio is that of two workloads in the same run.
+machine does falls on all of them; the block in the middle is what a run says. A ratio is that of
+two workloads in the same run.
 """
 
 import json
