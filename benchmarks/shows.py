@@ -185,13 +185,17 @@ def _gather_rows(size: Size, found: dict[str, list[dict[str, float]]]) -> Iterat
         ("peak_mb", "MB"): most(350),
         ("blocked_p99_ms", "ms"): most(50),
         ("blocked_p99_wall_ms", "ms"): None,
+        ("instants_p99_ms", "ms"): None,
+        ("blocked_max_ms", "ms"): None,
         ("submitted_s", "s"): None,
     }
     said = {
         "failures": "calls that failed",
         "peak_mb": "peak memory",
-        "blocked_p99_ms": "loop blocked, p99 of CPU time",
-        "blocked_p99_wall_ms": "loop blocked, p99 on the wall's clock",
+        "blocked_p99_ms": "loop blocked, p99 of ticks",
+        "blocked_p99_wall_ms": "the same by the wall's clock",
+        "instants_p99_ms": "loop blocked, p99 of instants",
+        "blocked_max_ms": "loop blocked at the most",
         "submitted_s": "until all had begun",
     }
     for name, told in found.items():
