@@ -1,4 +1,3 @@
-# ruff: noqa: INP001  a program, no package
 """What a server that loses answers leaves behind: this SDK, and the loop that one writes first.
 
     python -m benchmarks.lost_answers [ROWS]

@@ -142,9 +142,8 @@ async def by_hand(url: str) -> AsyncGenerator[Run]:
 @asynccontextmanager
 async def whole_import(url: str) -> AsyncGenerator[Run]:
     """Import a CSV file, to a journal that is committed; writing the file is not counted."""
-    from routera_async.importing import ImportSettings, import_file
-
     from routera_async import RouteraClient
+    from routera_async.importing import ImportSettings, import_file
 
     async with RouteraClient(TOKEN, base_url=f"{url}/echo") as client:
 
