@@ -1,12 +1,12 @@
-# ruff: noqa: INP001  a program, no package
 """What many rows cost: a file of any length, imported by the real importer over loopback.
 
-    python -m benchmarks.million --rows 1000000
+    python -m benchmarks.million --rows 1000000 [--sandbox]
 
 The rows are those of ../shared/data/jira_storypoints over and over, with keys made unique. The
 importer is a process of its own, and so is the server, which does nothing but answer 201 with an
-id: what is measured is the importer. It prints the peak memory against a run of 10,000 rows, rows a
-second, the journal's bytes a row, and how long it takes to resume what is finished.
+id: what is measured is the importer. With --sandbox it is the sandbox, over a file. It prints the
+peak memory against a run of 10,000 rows, rows a second, the journal's bytes a row, and how long it
+takes to resume what is finished.
 """
 
 import argparse
@@ -28,6 +28,7 @@ import attrs
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "jira_storypoints"
 FEW = 10_000
+DAY = 86_400.0
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJhY2NvdW50IjoiYmVuY2htYXJrIn0.c2lnbmF0dXJl"  # noqa: S105
 
@@ -82,20 +83,27 @@ class Created(asyncio.Protocol):
             )
 
 
-async def serve() -> None:
-    """Answer for ever, and print where."""
+async def serve(database: str) -> None:
+    """Answer for ever, and print where, and by which token; a sandbox when there is a database."""
+    if database:
+        from routera_async.sandbox import Sandbox  # noqa: PLC0415 (who forks an importer is small)
+
+        async with Sandbox(any_field=True, db=database, keep_requests=0, token_ttl=DAY) as sandbox:
+            print(sandbox.url, sandbox.token, flush=True)
+            await asyncio.Event().wait()
     server = await asyncio.get_running_loop().create_server(Created, "127.0.0.1", 0)
-    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
+    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]} {TOKEN}", flush=True)
     await server.serve_forever()
 
 
 @contextmanager
-def server() -> Iterator[str]:
-    """Run the server in a process of its own; give its URL."""
-    command = [sys.executable, "-m", "benchmarks.million", "--serve"]
+def server(database: str) -> Iterator[dict[str, str]]:
+    """Run the server in a process of its own; give the environment that leads to it."""
+    command = [sys.executable, "-m", "benchmarks.million", "--serve", database]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         assert process.stdout is not None
-        yield process.stdout.readline().strip()
+        url, token = process.stdout.readline().split()
+        yield {"ROUTERA_BASE_URL": url, "ROUTERA_TOKEN": token}
         process.terminate()
 
 
@@ -122,15 +130,14 @@ class Run:
     peak: float
 
 
-def imported(path: Path, url: str) -> Run:
+def imported(path: Path, where: dict[str, str]) -> Run:
     """Import a file in a process of its own."""
-    environ = os.environ | {"ROUTERA_TOKEN": TOKEN, "ROUTERA_BASE_URL": url}
     began = time.perf_counter()
     ended = subprocess.run(  # noqa: S603
         [sys.executable, "-c", PROGRAM, "import", str(path), *OPTIONS],
         capture_output=True,
         check=False,
-        env=environ,
+        env=os.environ | where,
     )
     seconds = time.perf_counter() - began
     if ended.returncode:
@@ -139,14 +146,15 @@ def imported(path: Path, url: str) -> Run:
     return Run(json.loads(ended.stdout), seconds, float(cpu), int(peak) / 1024)
 
 
-def main(rows: int, folder: Path) -> None:
+def main(rows: int, folder: Path, *, sandbox: bool) -> None:
     """Print the figures."""
     few, many = folder / "few.csv", folder / "many.csv"
     write(few, FEW)
     write(many, rows)
-    with server() as url:
-        small, large = imported(few, url), imported(many, url)
-        resumed = imported(many, url)
+    with server(str(folder / "sandbox.db") if sandbox else "") as where:
+        large, resumed = imported(many, where), imported(many, where)
+    with server(str(folder / "other.db") if sandbox else "") as where:
+        small = imported(few, where)
     assert large.summary["created"] == resumed.summary["created"] == rows
     assert resumed.summary["requests"] == 0
     size = many.with_name("many.csv.journal").stat().st_size
@@ -168,10 +176,11 @@ def main(rows: int, folder: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--sandbox", action="store_true", help="into the sandbox, over a file")
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.serve:
-        asyncio.run(serve())
+    if arguments.serve is not None:
+        asyncio.run(serve(arguments.serve))
     else:
         with tempfile.TemporaryDirectory() as folder:
-            main(arguments.rows, Path(folder))
+            main(arguments.rows, Path(folder), sandbox=arguments.sandbox)
