@@ -31,18 +31,13 @@ from .bulk.report import RejectsFile, Summary
 from .client import RouteraClient
 from .errors import ConfigurationError, OutcomeName, RouteraError, ValidationError
 from .events import AttemptFinished, Event, Hook, RetryScheduled, RowInDoubt
-from .models import New, NewCompany, NewContact, NewDeal, NewTicket
-from .resources import Objects
+from .models import New
+from .resources import KINDS, Objects
 
 ObjectName = Literal["tickets", "contacts", "companies", "deals"]
 """What a file may hold, one in each row."""
 
-NEW: dict[str, type[New]] = {
-    "tickets": NewTicket,
-    "contacts": NewContact,
-    "companies": NewCompany,
-    "deals": NewDeal,
-}
+NEW = dict(KINDS.values())
 """What is created of a row, by the name of its kind."""
 
 _GRACE = 30.0

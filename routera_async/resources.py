@@ -312,7 +312,7 @@ class Objects(Generic[R, N]):
         return properties_query([*self._typed, *names_of(properties)])
 
 
-_KINDS: dict[type[Record], tuple[str, type[New]]] = {
+KINDS: dict[type[Record], tuple[str, type[New]]] = {
     Ticket: ("tickets", NewTicket),
     Contact: ("contacts", NewContact),
     Company: ("companies", NewCompany),
@@ -328,20 +328,20 @@ def objects_of(
 
     Raises `ConfigurationError` for a class that is none, or has a type that JSON cannot become.
     """
-    for kind, (path, written) in _KINDS.items():
+    for kind, (path, written) in KINDS.items():
         if inspect.isclass(record) and issubclass(record, kind):
             check_model(record)
             chosen = written if new is None else new
             if not (inspect.isclass(chosen) and issubclass(chosen, written)):
                 raise ConfigurationError(f"{chosen!r} is no subclass of {written.__name__}")
             return Objects(session, path, record, chosen, mint=mint)
-    kinds = ", ".join(kind.__name__ for kind in _KINDS)
+    kinds = ", ".join(kind.__name__ for kind in KINDS)
     raise ConfigurationError(f"{record!r} is no subclass of {kinds}")
 
 
 def _declared_by_user(record: type[Record]) -> tuple[str, ...]:
     """Return the names of the custom fields that a subclass of a record declares."""
-    known = next((kind for kind in _KINDS if issubclass(record, kind)), Record)
+    known = next((kind for kind in KINDS if issubclass(record, kind)), Record)
     return tuple(name for name in field_names(record) if name not in field_names(known))
 
 

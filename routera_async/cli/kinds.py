@@ -5,18 +5,8 @@ from typing import Any, Literal, get_args
 import attrs
 
 from routera_async.client import RouteraClient
-from routera_async.models import (
-    Company,
-    Contact,
-    Deal,
-    New,
-    NewCompany,
-    NewContact,
-    NewDeal,
-    NewTicket,
-    Record,
-    Ticket,
-)
+from routera_async.models import New, Record
+from routera_async.resources import KINDS as OBJECTS
 from routera_async.resources import Objects
 
 Plural = Literal["tickets", "contacts", "companies", "deals"]
@@ -41,13 +31,6 @@ class Kind:
         return verbs
 
 
-_MODELS: tuple[tuple[type[Record], type[New]], ...] = (
-    (Ticket, NewTicket),
-    (Contact, NewContact),
-    (Company, NewCompany),
-    (Deal, NewDeal),
-)
+_BY_PATH = {path: (record, new) for record, (path, new) in OBJECTS.items()}
 
-KINDS: dict[str, Kind] = {
-    plural: Kind(plural, *models) for plural, models in zip(get_args(Plural), _MODELS, strict=True)
-}
+KINDS: dict[str, Kind] = {plural: Kind(plural, *_BY_PATH[plural]) for plural in get_args(Plural)}
