@@ -17,7 +17,6 @@ in the process may open and close its file: POSIX would drop the lock (SQLite kn
 import json
 import os
 import sqlite3
-import struct
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from functools import partial
@@ -27,6 +26,7 @@ from zlib import crc32
 
 import attrs
 
+from routera_async.bulk.write_ahead import is_broken
 from routera_async.errors import ConfigurationError, JournalError, one_line
 
 OPEN, CREATED, DUPLICATE, REJECTED, UNKNOWN, NOT_SENT, HELD = range(7)
@@ -55,10 +55,6 @@ _SETTINGS = (
     "PRAGMA fullfsync=ON",  # macOS: its fsync alone leaves data in the disk's cache
     "PRAGMA cell_size_check=ON",
 )
-
-_LOG_HEADER = struct.Struct(">I4xI4x8s8s")  # magic, page size, salts, checksum
-_LITTLE_ENDIAN = 0x377F0682
-_SUMS = struct.Struct(">II")
 
 BATCH = 1_000
 """Rows that are read at once."""
@@ -371,7 +367,7 @@ def _look(path: Path) -> None:
         is_open = (1,) in db.execute("SELECT open FROM header").fetchall()
     if is_open and not had_log and not log.exists():  # asked twice: a process may just begin
         raise _damaged(path, f"{log.name}, which holds its last rows, is not beside it")
-    if log.exists() and _is_broken(log):
+    if log.exists() and is_broken(log):
         _refuse_if_held(path)  # a log that is being written may look so
         raise _damaged(path, f"{log.name} is broken before its end")
 
@@ -383,43 +379,6 @@ def _refuse_if_held(path: Path) -> None:
         except sqlite3.OperationalError as error:
             if _is(error, sqlite3.SQLITE_BUSY):
                 raise
-
-
-def _is_broken(log: Path) -> bool:
-    """Tell whether a write-ahead log goes on after the end that SQLite would find in it.
-
-    Each transaction was on disk before the next one began, so only the last may be torn: past the
-    end there is one commit at the most. Format: https://sqlite.org/fileformat2.html#walformat
-    """
-    with log.open("rb") as stream:
-        header = stream.read(_LOG_HEADER.size)
-        if len(header) < _LOG_HEADER.size:
-            return False
-        magic, page_size, salts, sums = _LOG_HEADER.unpack(header)
-        words = struct.Struct("<II" if magic == _LITTLE_ENDIAN else ">II")
-        if (found := _summed(words, header[:24], bytes(8))) != sums:
-            return bool(stream.read(1))
-        torn = ended = False
-        for frame in iter(partial(stream.read, 24 + page_size), b""):
-            ours = frame[8:16] == salts
-            if not torn:
-                whole = ours and len(frame) == 24 + page_size
-                found = _summed(words, frame[:8] + frame[24:], found) if whole else b""
-                torn = found != frame[16:24]
-            if torn and ours:
-                if ended:
-                    return True
-                ended = frame[4:8] != bytes(4)  # a commit
-    return False
-
-
-def _summed(words: struct.Struct, data: bytes, sums: bytes) -> bytes:
-    """Go on with the checksum of a write-ahead log, which each frame has of all before it."""
-    one, two = _SUMS.unpack(sums)
-    for first, second in words.iter_unpack(data):
-        one = (one + first + two) & 0xFFFF_FFFF
-        two = (two + second + one) & 0xFFFF_FFFF
-    return _SUMS.pack(one, two)
 
 
 def _compare(path: Path, bound: Binding, given: Binding) -> None:
