@@ -1,6 +1,6 @@
 """A journal on disk: its layout, what is checked before it is believed, and its transactions.
 
-    FILE.journal       SQLite; application_id "Rtra", user_version 1
+    FILE.journal       SQLite; application_id "Rtra", user_version 2
       header           one row: the import's id, when it began, what it is bound to, `open`
       rows             one per row of the input that anything is known of
     FILE.journal-wal   while it is open or after a crash: what has not reached FILE.journal yet
@@ -38,11 +38,11 @@ Record = tuple[int, int, int, int | None, str | None, str | None, str | None, st
 PROVEN = -1
 """Stands for the attempts of an outcome that was proven otherwise, whatever they had met."""
 
-_APPLICATION, _VERSION = 0x52747261, 1
+_APPLICATION, _VERSION = 0x52747261, 2
 
 _HEADER = (
     "CREATE TABLE header (import_id TEXT, started INTEGER, digest TEXT, target TEXT,"
-    " mapping TEXT, open INTEGER, checksum INTEGER)"
+    " mapping TEXT, survey TEXT, open INTEGER, checksum INTEGER)"
 )
 _ROWS = (
     "CREATE TABLE rows (row INTEGER PRIMARY KEY, status INTEGER, attempts INTEGER,"
@@ -59,6 +59,14 @@ _SETTINGS = (
 BATCH = 1_000
 """Rows that are read at once."""
 
+_FINAL = (CREATED, DUPLICATE, REJECTED)
+"""The statuses of rows that are not sent again."""
+
+_FIRST_UNDECIDED = (
+    "SELECT nth FROM (SELECT row, status, row_number() OVER (ORDER BY row) - 1 AS nth FROM rows)"
+    " WHERE row <> nth OR status NOT IN (?, ?, ?) LIMIT 1"
+)
+
 _SELECT = "SELECT row, status, attempts, sent, id, key, reason, body, checksum FROM rows "
 
 
@@ -68,12 +76,15 @@ class Binding:
 
     `digest` is the SHA-256 of the input's bytes in hex, `target` the base URL or the sandbox's
     database, and `mapping` a canonical text of the kind of object, the mapping and every option
-    that changes what is sent. None of them may hold a secret: they are kept in the file.
+    that changes what is sent. `survey` is what reading the input through has found, for whoever
+    resumes; it follows from the digest and is not compared. None of them may hold a secret: they
+    are kept in the file.
     """
 
     digest: str
     target: str
     mapping: str
+    survey: str = attrs.field(default="", eq=False)
 
 
 def after(before: Record | None, told: Record) -> Record:
@@ -176,15 +187,8 @@ class JournalFile:
             raise JournalError(f"{self._path}: no journal can be kept on this file system")
 
     def _read_header(self, binding: Binding | None) -> None:
-        found = self._db.execute(
-            "SELECT checksum, import_id, started, digest, target, mapping FROM header"
-        )
-        checksum, *header = found.fetchone() or (None,)
-        if checksum != _checksum(*header):
-            raise _damaged(self._path, "its header is not as it was written")
-        self.import_id, started, *bound = header
+        self.import_id, started, self.binding = _header(self._path, self._db)
         self.started = started / 1000
-        self.binding = Binding(*bound)
         if binding is not None:
             _compare(self._path, self.binding, binding)
 
@@ -219,6 +223,21 @@ class JournalFile:
     def read(self, row: int) -> list[Record]:
         """Return what is known of this row and those after it, in order, a batch at the most."""
         return self._select("WHERE row >= ? ORDER BY row LIMIT ?", row, BATCH)
+
+    def decided(self, most: int) -> dict[int, int]:
+        """Count, by status, the first rows up to one that is not there or may be sent again."""
+        found = self._db.execute(_FIRST_UNDECIDED, _FINAL).fetchone()
+        (end,) = found or (self.top + 1,)
+        found = self._db.execute(
+            "SELECT status, count(*) FROM rows WHERE row < ? GROUP BY status", (min(end, most),)
+        )
+        return dict(found)
+
+    def rejected(self, row: int) -> list[Record]:
+        """Return the rows from this one on that are rejected; a batch."""
+        return self._select(
+            "WHERE row >= ? AND status = ? ORDER BY row LIMIT ?", row, REJECTED, BATCH
+        )
 
     def undecided(self, row: int) -> list[Record]:
         """Return the rows from this one on whose outcome is open, unknown or held; a batch."""
@@ -271,6 +290,28 @@ def _stored(record: Record) -> tuple[Any, ...]:
     row, status, attempts, sent, id_, key, reason, body = record
     columns = (row, status, attempts, sent, _packed(id_), key, reason, body)
     return (*columns, _checksum(*columns))
+
+
+def peek(path: Path) -> Binding | None:
+    """Return what a journal is bound to, or None where there is none that can be read."""
+    try:
+        with closing(_connect(path.resolve(), "mode=ro&immutable=1")) as db:
+            *_, binding = _header(path, db)
+    except (sqlite3.Error, UnicodeError, OSError, JournalError):  # opening it tells what is wrong
+        return None
+    return binding
+
+
+def _header(path: Path, db: sqlite3.Connection) -> tuple[str, int, Binding]:
+    """Return an import's id, when it began (ms), and what it is bound to."""
+    found = db.execute(
+        "SELECT checksum, import_id, started, digest, target, mapping, survey FROM header"
+    )
+    checksum, *header = found.fetchone() or (None,)
+    if checksum != _checksum(*header):
+        raise _damaged(path, "its header is not as it was written")
+    import_id, started, *bound = header
+    return import_id, started, Binding(*bound)
 
 
 def _checksum(*values: Any) -> int:
@@ -328,7 +369,7 @@ def _create(path: Path, binding: Binding, import_id: str, now: float) -> bool:
             db.execute(_HEADER)
             db.execute(_ROWS)
             values = (*header, 0, _checksum(*header))
-            db.execute("INSERT INTO header VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+            db.execute("INSERT INTO header VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
             db.execute("COMMIT")
         return _put_in_place(draft, path)
     finally:
