@@ -5,6 +5,7 @@ was sent · 3 not sent, or not known to be done · 130 interrupted. A command's 
 when it is run, so that help is quick.
 """
 
+import inspect
 import sys
 from collections.abc import Sequence
 
@@ -68,7 +69,12 @@ for order, (place, name, text) in enumerate(
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status; an error is one line on standard error."""
     try:
-        status = app(list(arguments), exit_on_error=False, print_error=False)
+        command, bound, _ = app.parse_args(list(arguments), exit_on_error=False, print_error=False)
+        status = command(*bound.args, **bound.kwargs)
+        if inspect.iscoroutine(status):
+            from routera_async.cli.loop import run_async  # noqa: PLC0415 (help needs none)
+
+            status = run_async(status)
         if sys.stdout is not None:
             sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (what is not ours is raised)
