@@ -7,6 +7,7 @@ two workloads in the same run.
 """
 
 import json
+import os
 import random
 import resource
 import statistics
@@ -128,8 +129,10 @@ def programs(
 
 
 def _cpu_of(command: Iterable[str]) -> float:
+    environ = {**os.environ}
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)  # pip has compiled the others' modules
     before = _children()
-    subprocess.run([*command], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+    subprocess.run([*command], check=True, stdout=subprocess.DEVNULL, env=environ)  # noqa: S603
     return _children() - before
 
 

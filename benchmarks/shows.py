@@ -7,7 +7,7 @@ from pathlib import Path
 
 import attrs
 
-from .peers import ON_UVLOOP, OURS, PEERS, RAW
+from .peers import ON_UVLOOP, OURS, PEERS, RAW, TOKEN
 from .rounds import Figures, Job, measure, once, programs
 from .workloads import IMPORT, LOOP, MANY, WORKLOADS
 
@@ -19,6 +19,10 @@ LENGTH = 24
 
 AS_LONG = CUSTOM[-1] * (LENGTH + len('"custom_field_000":"",'))
 """The length of one that makes a row about as long on the wire as that of most fields."""
+
+FIRST = "from routera_async import NewTicket, RouteraClient"
+NEW = "NewTicket(ticket_name='A', pipeline='default', ticket_stage='new')"
+"""What everybody begins with."""
 
 KINDS = {f"{custom} custom": (custom, LENGTH) for custom in CUSTOM} | {"1 as long": (1, AS_LONG)}
 
@@ -209,6 +213,7 @@ def _gather_rows(size: Size, found: dict[str, list[dict[str, float]]]) -> Iterat
 def starts(size: Size, progress: Progress) -> tuple[list[Row], Figures]:
     """Measure what it costs to begin: show 5."""
     ours, deps = "import routera_async", "import its dependencies"
+    ticket = "a client and a ticket to create"
     command, libraries = "routera --help", 'python -c "import cyclopts, rich"'
     script = Path(sys.executable).with_name("routera")
     programs_ = {
@@ -216,14 +221,16 @@ def starts(size: Size, progress: Progress) -> tuple[list[Row], Figures]:
         deps: [sys.executable, "-c", "import aiohttp, attrs, cattrs, tenacity, orjson"],
         command: [str(script), "--help"] if script.exists() else _help_as_module(),
         libraries: [sys.executable, "-c", "import cyclopts, rich"],
+        ticket: [sys.executable, "-c", f"{FIRST}; RouteraClient({TOKEN!r}); {NEW}"],
         "python": [sys.executable, "-c", "pass"],
     }
     figures = programs(programs_, runs=size.runs, blocks=-(-size.blocks // 4), progress=progress)
     bare = figures.pop("python")
-    for name in (ours, deps):
+    for name in (ours, deps, ticket):
         figures[name] = [a - b for a, b in zip(figures[name], bare, strict=True)]
     rows = [
         ratio(5, ours, deps, figures, most(1.10)),
+        ratio(5, ticket, deps, figures),
         ratio(5, command, libraries, figures, most(1.5)),
     ]
     return rows, figures

@@ -3,68 +3,73 @@
 Every create ends in an outcome that is proven: created, rejected, duplicate, not sent or unknown.
 """
 
-from ._listing import Listing
-from ._raw import Response
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from ._version import __version__
-from .auth import Auth, ClientCredentials, StaticToken, TokenProvider
-from .bulk.engine import Outcome
-from .bulk.journal import Binding, Journal
-from .bulk.many import Bulk
-from .bulk.mapping import Mapping
-from .bulk.reconcile import Verdict
-from .bulk.report import Summary
-from .client import RouteraClient
-from .errors import (
-    APIStatusError,
-    Attempt,
-    BadRequestError,
-    ConfigurationError,
-    DuplicateError,
-    ForbiddenError,
-    JournalError,
-    NotFoundError,
-    NotSentError,
-    OutcomeUnknown,
-    Overloaded,
-    RateLimitedError,
-    ResponseError,
-    RouteraError,
-    ServerError,
-    UnauthorizedError,
-    ValidationError,
-)
-from .events import (
-    AttemptFinished,
-    AttemptStarted,
-    Event,
-    Hook,
-    ImportPaused,
-    ImportReconciling,
-    ImportResumed,
-    LimiterChanged,
-    RetryScheduled,
-    RowInDoubt,
-)
-from .importing import ImportProgress, ImportSettings, import_file
-from .models import (
-    Company,
-    Contact,
-    Deal,
-    DispatchResult,
-    NewCompany,
-    NewContact,
-    NewDeal,
-    NewTicket,
-    Page,
-    Router,
-    RouterSettings,
-    RouterTeam,
-    RouterUser,
-    Ticket,
-)
-from .resources import Objects
-from .retries import RetryBudget, RetryPolicy
-from .routing import Routers
+
+if TYPE_CHECKING:
+    from ._listing import Listing
+    from ._raw import Response
+    from .auth import Auth, ClientCredentials, StaticToken, TokenProvider
+    from .bulk.engine import Outcome
+    from .bulk.journal import Binding, Journal
+    from .bulk.many import Bulk
+    from .bulk.mapping import Mapping
+    from .bulk.reconcile import Verdict
+    from .bulk.report import Summary
+    from .client import RouteraClient
+    from .errors import (
+        APIStatusError,
+        Attempt,
+        BadRequestError,
+        ConfigurationError,
+        DuplicateError,
+        ForbiddenError,
+        JournalError,
+        NotFoundError,
+        NotSentError,
+        OutcomeUnknown,
+        Overloaded,
+        RateLimitedError,
+        ResponseError,
+        RouteraError,
+        ServerError,
+        UnauthorizedError,
+        ValidationError,
+    )
+    from .events import (
+        AttemptFinished,
+        AttemptStarted,
+        Event,
+        Hook,
+        ImportPaused,
+        ImportReconciling,
+        ImportResumed,
+        LimiterChanged,
+        RetryScheduled,
+        RowInDoubt,
+    )
+    from .importing import ImportProgress, ImportSettings, import_file
+    from .models import (
+        Company,
+        Contact,
+        Deal,
+        DispatchResult,
+        NewCompany,
+        NewContact,
+        NewDeal,
+        NewTicket,
+        Page,
+        Router,
+        RouterSettings,
+        RouterTeam,
+        RouterUser,
+        Ticket,
+    )
+    from .resources import Objects
+    from .retries import RetryBudget, RetryPolicy
+    from .routing import Routers
 
 __all__ = [
     "APIStatusError",
@@ -131,3 +136,86 @@ __all__ = [
     "__version__",
     "import_file",
 ]
+
+_HOMES = {
+    "_listing": ("Listing",),
+    "_raw": ("Response",),
+    "auth": ("Auth", "ClientCredentials", "StaticToken", "TokenProvider"),
+    "bulk.engine": ("Outcome",),
+    "bulk.journal": ("Binding", "Journal"),
+    "bulk.many": ("Bulk",),
+    "bulk.mapping": ("Mapping",),
+    "bulk.reconcile": ("Verdict",),
+    "bulk.report": ("Summary",),
+    "client": ("RouteraClient",),
+    "errors": (
+        "APIStatusError",
+        "Attempt",
+        "BadRequestError",
+        "ConfigurationError",
+        "DuplicateError",
+        "ForbiddenError",
+        "JournalError",
+        "NotFoundError",
+        "NotSentError",
+        "OutcomeUnknown",
+        "Overloaded",
+        "RateLimitedError",
+        "ResponseError",
+        "RouteraError",
+        "ServerError",
+        "UnauthorizedError",
+        "ValidationError",
+    ),
+    "events": (
+        "AttemptFinished",
+        "AttemptStarted",
+        "Event",
+        "Hook",
+        "ImportPaused",
+        "ImportReconciling",
+        "ImportResumed",
+        "LimiterChanged",
+        "RetryScheduled",
+        "RowInDoubt",
+    ),
+    "importing": ("ImportProgress", "ImportSettings", "import_file"),
+    "models": (
+        "Company",
+        "Contact",
+        "Deal",
+        "DispatchResult",
+        "NewCompany",
+        "NewContact",
+        "NewDeal",
+        "NewTicket",
+        "Page",
+        "Router",
+        "RouterSettings",
+        "RouterTeam",
+        "RouterUser",
+        "Ticket",
+    ),
+    "resources": ("Objects",),
+    "retries": ("RetryBudget", "RetryPolicy"),
+    "routing": ("Routers",),
+}
+"""Where each name is: its module is loaded when the name is first asked for, PEP 562."""
+
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+if not TYPE_CHECKING:  # a type checker would take it that the package has every name
+
+    def __getattr__(name: str) -> object:
+        """Load the public name, or the module that has some."""
+        if name in _HOMES:
+            return import_module(f".{name}", __name__)
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__]

@@ -3,17 +3,19 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
 from ._codec import to_flat
 from ._session import PAGE_LIMIT, Session
 from ._shapes import required_fields
-from .bulk.engine import Written
 from .errors import DuplicateError, RouteraError
 from .models import New, Record
 from .retries import Repeat
+
+if TYPE_CHECKING:
+    from .bulk.engine import Written
 
 R = TypeVar("R", bound=Record)
 
@@ -59,7 +61,7 @@ class ImportVerbs(Generic[R]):
     """
 
     make: Callable[..., Prepared]
-    send: Callable[[Prepared], Awaitable[Written[R]]]
+    send: Callable[[Prepared], Awaitable["Written[R]"]]
     records: Callable[..., AsyncIterator[R]]
     session: Session
     path: str
@@ -74,7 +76,7 @@ class ImportVerbs(Generic[R]):
         """Return what `write` takes; `key` is for a record that has none of its own."""
         return self.make(new, key, doubtful=doubtful)
 
-    async def write(self, prepared: Prepared) -> Written[R]:
+    async def write(self, prepared: Prepared) -> "Written[R]":
         """Create a record."""
         return await self.send(prepared)
 

@@ -1,7 +1,6 @@
 """The API's nouns and its verbs: which path, which model, and nothing else."""
 
 import asyncio
-import builtins
 import copy
 import inspect
 from collections.abc import (
@@ -12,7 +11,7 @@ from collections.abc import (
     Iterable,
     Mapping,
 )
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
@@ -22,12 +21,6 @@ from ._creating import ImportVerbs, Prepared
 from ._listing import LARGEST_PAGE, Listing
 from ._session import Answer, Session
 from ._shapes import check_model, field_names, from_flat
-from .bulk.engine import Outcome, Written
-from .bulk.journal import Journal
-from .bulk.limiter import Limiter
-from .bulk.many import Bulk, reconcile_journal
-from .bulk.many import create_many as run_import
-from .bulk.reconcile import Verdict
 from .errors import (
     ConfigurationError,
     NotFoundError,
@@ -50,6 +43,15 @@ from .models import (
     Ticket,
 )
 from .retries import Repeat
+
+if TYPE_CHECKING:  # what many records need is loaded when there are many
+    import builtins
+
+    from .bulk.engine import Outcome, Written
+    from .bulk.journal import Journal
+    from .bulk.limiter import Limiter
+    from .bulk.many import Bulk
+    from .bulk.reconcile import Verdict
 
 R = TypeVar("R", bound=Record)
 S = TypeVar("S", bound=Stored)
@@ -167,12 +169,12 @@ class Objects(Generic[R, N]):
         *,
         concurrency: int | None = None,
         parse: Callable[[X], N | Mapping[str, Any]] | None = None,
-        journal: Journal | None = None,
-        bulk: Bulk = Bulk(),  # noqa: B008 (frozen)
+        journal: "Journal | None" = None,
+        bulk: "Bulk | None" = None,
         hooks: Iterable[Hook] = (),
         stop: asyncio.Event | None = None,
         start: int = 0,
-    ) -> AsyncGenerator[Outcome[R]]:
+    ) -> "AsyncGenerator[Outcome[R]]":
         """Create many records, and yield the outcome of each as it is known.
 
         `records` is any iterable or async iterable, of which no more is read than is under way;
@@ -185,12 +187,15 @@ class Objects(Generic[R, N]):
         what `bulk` gives up on, for one. `start` is the number of the first record, for an input
         that is not read again from its beginning: its journal has decided those before.
         """
+        from .bulk.many import Bulk, create_many  # noqa: PLC0415 (see above)
+
+        bulk = Bulk() if bulk is None else bulk
         most = self._session.max_connections
         wanted = min(_CONCURRENCY, most) if concurrency is None else concurrency
         within("concurrency", wanted, most, " (max_connections)")
         if self._mint and journal is not None:  # a minted key would be lost with the process
             bulk = attrs.evolve(bulk, derive_keys=True)
-        return run_import(
+        return create_many(
             records,
             lambda limiter: self._verbs(limiter, tuple(hooks)),
             parse=parse or _as_given,
@@ -205,18 +210,20 @@ class Objects(Generic[R, N]):
 
     async def reconcile(
         self,
-        journal: Journal,
+        journal: "Journal",
         *,
         last_sent: float,
         quarantine: float = 60.0,
         hooks: Iterable[Hook] = (),
-    ) -> builtins.list[Verdict]:
+    ) -> "builtins.list[Verdict]":
         """Settle the rows of an import's journal whose answers were lost, by the list.
 
         `last_sent` is when the last of them was sent at the latest, in seconds since the epoch; the
         list proves nothing before `quarantine` seconds after that. Returns what is proven of each.
         Rows that were under way when their import was killed are passed over: import them again.
         """
+        from .bulk.many import reconcile_journal  # noqa: PLC0415 (see above)
+
         return await reconcile_journal(
             journal,
             self._verbs(None, ()),
@@ -226,7 +233,7 @@ class Objects(Generic[R, N]):
             hooks=(*self._session.hooks, *hooks),
         )
 
-    def _verbs(self, limiter: Limiter | None, hooks: tuple[Hook, ...]) -> ImportVerbs[R]:
+    def _verbs(self, limiter: "Limiter | None", hooks: tuple[Hook, ...]) -> ImportVerbs[R]:
         """Return what an import does, through its limiter if it has one."""
         gated = copy.copy(self)
         if limiter is not None:
@@ -264,7 +271,7 @@ class Objects(Generic[R, N]):
             doubtful=doubtful,
         )
 
-    async def _write(self, new: Prepared, properties: Iterable[str] = ()) -> Written[R]:
+    async def _write(self, new: Prepared, properties: Iterable[str] = ()) -> "Written[R]":
         try:
             answer = await self._session.request(
                 "POST",

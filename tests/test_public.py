@@ -1,6 +1,9 @@
 """What the package shows of itself."""
 
+import ast
 import inspect
+import subprocess
+import sys
 import types
 from importlib.metadata import version
 from pathlib import Path
@@ -10,12 +13,8 @@ import pytest
 
 import routera_async
 
-SUBPACKAGES = {"bulk", "cli", "sandbox"}
-
 PUBLIC = [
-    (name, value)
-    for name, value in vars(routera_async).items()
-    if not name.startswith("_") and not isinstance(value, types.ModuleType)
+    (name, getattr(routera_async, name)) for name in routera_async.__all__ if name != "__version__"
 ]
 
 
@@ -34,8 +33,14 @@ def members():
 
 
 def test_all_is_all():
-    """`__all__` names, in order, exactly what can be imported from the package."""
-    assert routera_async.__all__ == sorted([name for name, _ in PUBLIC] + ["__version__"])
+    """`__all__` names, in order, exactly what the package shows; nothing else is bound to it."""
+    assert sorted(routera_async.__all__) == routera_async.__all__ == dir(routera_async)
+    bound = {
+        name
+        for name, value in vars(routera_async).items()
+        if not (name.startswith("_") or isinstance(value, types.ModuleType))
+    }
+    assert bound - {*routera_async.__all__} == {"TYPE_CHECKING", "import_module"}
 
 
 def test_nothing_else_is_bound():
@@ -43,6 +48,46 @@ def test_nothing_else_is_bound():
     for name, value in vars(routera_async).items():
         if isinstance(value, types.ModuleType):
             assert value.__name__ == f"routera_async.{name}"
+
+
+def test_a_type_checker_sees_what_python_loads():
+    """What is imported for a type checker alone comes from where Python finds it."""
+    (told,) = (
+        node
+        for node in ast.parse(Path(routera_async.__file__).read_text()).body
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name)
+    )
+    seen = {each.module: tuple(alias.name for alias in each.names) for each in told.body}
+    assert seen == routera_async._HOMES
+
+
+def test_a_name_that_is_not_there():
+    """A wrong name is told as by any module, and so is one that only a submodule has."""
+    for name in ("Tickets", "from_response", "_home"):
+        with pytest.raises(AttributeError, match=f"'routera_async' has no attribute '{name}'"):
+            getattr(routera_async, name)
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Return the modules that a statement loads in a fresh process."""
+    program = f"import sys; {statement}; print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    return set(ended.stdout.decode().split())
+
+
+def test_what_is_not_used_is_not_loaded():
+    """The package alone loads nothing, errors no client, and a client nothing for many records."""
+    assert not {"aiohttp", "attrs", "routera_async.errors"} & loaded_by("import routera_async")
+    assert "aiohttp" not in loaded_by("from routera_async import RouteraError")
+    client = loaded_by("from routera_async import NewTicket, RouteraClient; RouteraClient('a.b.c')")
+    assert "routera_async.client" in client
+    assert not {name for name in client if name.startswith("routera_async.bulk")}
+    assert not {"sqlite3", "csv", "routera_async.importing", "routera_async.sandbox"} & client
+
+
+def test_modules_are_found_by_the_package():
+    """A module that has public names can be used without an import of its own."""
+    assert "aiohttp" in loaded_by("import routera_async as r; r.client.RouteraClient")
 
 
 def test_errors_are_all_public():

@@ -5,14 +5,13 @@ was sent · 3 not sent, or not known to be done · 130 interrupted. A command's 
 when it is run, so that help is quick.
 """
 
+import inspect
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, Parameter
 
 from routera_async._version import __version__
-from routera_async.cli.failures import INTERRUPTED, UNKNOWN, UNREAD, USAGE, Failed
-from routera_async.errors import RouteraError, one_line
 
 __all__ = ["app", "run"]
 
@@ -67,31 +66,19 @@ for order, (place, name, text) in enumerate(
     app.command(f"{__name__}.{place}", name=name, help=text, sort_key=order)
 
 
-def run(arguments: Sequence[str]) -> int:  # noqa: PLR0911 (one for each way to end)
+def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status; an error is one line on standard error."""
     try:
-        status = app(list(arguments), exit_on_error=False, print_error=False)
+        command, bound, _ = app.parse_args(list(arguments), exit_on_error=False, print_error=False)
+        status = command(*bound.args, **bound.kwargs)
+        if inspect.iscoroutine(status):
+            from routera_async.cli.loop import run_async  # noqa: PLC0415 (help needs none)
+
+            status = run_async(status)
         if sys.stdout is not None:
             sys.stdout.flush()
-    except CycloptsError as error:
-        return _fail(f"{error} (see routera --help)")
-    except Failed as error:
-        return _fail(str(error), error.status)
-    except RouteraError as error:
-        return _fail(str(error))
-    except ImportError as error:  # a command's module is imported when it is run
-        return _fail(f"{error.__cause__ or error}: pip install 'routera-async[cli]'")
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)  # noqa: T201 (this is the command line)
-        return INTERRUPTED
-    except OSError as error:  # files are opened where their errors are told: this is the output
-        sys.stdout = None  # nobody reads, or nothing can be written: there is nothing to flush to
-        if isinstance(error, BrokenPipeError):
-            return UNREAD
-        return _fail(f"the output could not be written: {error.strerror}", UNKNOWN)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (what is not ours is raised)
+        from routera_async.cli.failures import ended_by  # noqa: PLC0415 (most commands do not fail)
+
+        return ended_by(error)
     return status if isinstance(status, int) else 0
-
-
-def _fail(message: str, status: int = USAGE) -> int:
-    print(f"error: {one_line(message, 1000)}", file=sys.stderr)  # noqa: T201
-    return status

@@ -2,11 +2,14 @@
 
 import sys
 
+from cyclopts import CycloptsError
+
 from routera_async.errors import (
     ConfigurationError,
     DuplicateError,
     RouteraError,
     ValidationError,
+    one_line,
 )
 
 REFUSED, USAGE, UNKNOWN, INTERRUPTED, UNREAD = 1, 2, 3, 130, 141
@@ -46,3 +49,30 @@ def failed(error: RouteraError, *, writes: bool) -> Failed:
 def warn(text: str) -> None:
     """Tell the person something that is no error, on standard error."""
     print(text, file=sys.stderr)  # noqa: T201 (this is the command line)
+
+
+def ended_by(error: BaseException) -> int:  # noqa: PLR0911 (one for each way to end)
+    """Tell how a command has failed, and return its exit status; raises what nobody foresaw."""
+    match error:
+        case CycloptsError():
+            return _fail(f"{error} (see routera --help)")
+        case Failed():
+            return _fail(str(error), error.status)
+        case RouteraError():
+            return _fail(str(error))
+        case ImportError():  # a command's module is imported when it is run
+            return _fail(f"{error.__cause__ or error}: pip install 'routera-async[cli]'")
+        case KeyboardInterrupt():
+            warn("interrupted")
+            return INTERRUPTED
+        case OSError():  # files are opened where their errors are told: this is the output
+            sys.stdout = None  # nobody reads, or nothing can be written: nothing is flushed
+            if isinstance(error, BrokenPipeError):
+                return UNREAD
+            return _fail(f"the output could not be written: {error.strerror}", UNKNOWN)
+    raise error
+
+
+def _fail(message: str, status: int = USAGE) -> int:
+    warn(f"error: {one_line(message, 1000)}")
+    return status

@@ -23,6 +23,7 @@ from routera_async.bulk.many import Bulk
 from routera_async.bulk.mapping import Mapping
 from routera_async.cli.failures import INTERRUPTED, REFUSED, UNKNOWN, USAGE
 from routera_async.cli.kinds import KINDS, Kind, Plural
+from routera_async.cli.loop import run_async
 from routera_async.cli.progress import Progress, Watch, console, progress
 from routera_async.cli.results import Reasons, print_notes, print_summary
 from routera_async.cli.serving import running
@@ -220,7 +221,7 @@ def import_file(
     if options.dry_run:
         shown.work.rehearse()
     else:
-        asyncio.run(_send(shown, options, settings))
+        run_async(_send(shown, options, settings))
     return shown.report()
 
 

@@ -37,6 +37,8 @@ SHUTDOWN = 0.1
 _SHOWN = 200
 """Characters of a log's line that tell what could not be read."""
 
+_LAST_PORT = 65_535
+
 _MIN_SECRET = 32  # bytes: RFC 7518, 3.2 asks it of an HS256 key, and PyJWT warns below it
 
 
@@ -205,6 +207,8 @@ class Sandbox:
         return router
 
     async def _listen(self) -> None:
+        if not 0 <= self._port <= _LAST_PORT:  # uvloop would take it modulo 65,536
+            raise SandboxError(f"port {self._port}: give 0 to {_LAST_PORT}, 0 for any free one")
         # aiohttp's low-level server: an Application's router, middlewares and signals would cost
         # more than the rest of a request, and the importer under test shares this core.
         self._web = _Server(self._handle)

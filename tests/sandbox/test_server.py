@@ -106,6 +106,13 @@ async def test_a_port_in_use_is_said_clearly(sandbox):
         second.store.count()
 
 
+@pytest.mark.parametrize("port", [-1, 65_536])
+async def test_a_port_that_is_none_is_said_clearly(port):
+    """Also on a loop that would take another port instead."""
+    with pytest.raises(SandboxError, match=f"port {port}: give 0 to 65535"):
+        await Sandbox(port=port).__aenter__()
+
+
 async def test_a_freed_port_can_be_used_again_at_once():
     """A restart on the same port works although connections have just been closed there."""
     async with Sandbox() as sandbox, aiohttp.ClientSession() as session:
