@@ -1,7 +1,8 @@
 """Every example of the docs runs, and every public name stands in the reference.
 
 A ```python block is a program of its own, or continues the one before it on its page when
-`<!-- continued -->` stands above it. Each `$ routera` line of a ```console block must exit 0, or
+`<!-- continued -->` stands above it. Below `<!-- file NAME -->` it is a file of a project whose tests
+pytest runs: one project a page. Each `$ routera` line of a ```console block must exit 0, or
 with the status that `<!-- exit 1 -->` above the block says. They meet a sandbox that holds one
 record of each kind, whose ids are `$TICKET`, `$CONTACT`, `$COMPANY`, `$DEAL` and `$ROUTER`.
 """
@@ -50,10 +51,21 @@ def programs():
     for page, line, mark, text in blocks("python"):
         if mark == "continued":
             found[-1][2] += text
-        else:
+        elif not mark.startswith("file "):
             found.append([page, line, text])
     for page, line, text in found:
         yield pytest.param(page, line, text, id=f"{page.stem}-{line}")
+
+
+def projects():
+    """Yield each project of the docs: its files' texts by their names."""
+    found = {}
+    for page, line, mark, text in blocks("python"):
+        if mark.startswith("file "):
+            files = found.setdefault(page.stem, {})
+            files[mark.removeprefix("file ")] = "\n" * line + text
+    for name, files in found.items():
+        yield pytest.param(files, id=name)
 
 
 def commands():
@@ -104,6 +116,27 @@ def test_every_program_runs(stage, page, line, text):
     """
     source = "\n" * line + text  # so that a traceback names the line of the page
     exec(compile(source, str(page), "exec"), {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize("files", list(projects()))
+def test_every_project_passes(tmp_path, files):
+    """The tests that a page shows pass, without a warning; each of its test files has some."""
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, "utf-8")
+    plugins = [f"-p{name}" for name in ("routera_async.pytest_plugin", "pytest_asyncio.plugin")]
+    settings = ["-oasyncio_mode=auto", "-oasyncio_default_fixture_loop_scope=function", "-Werror"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-v", "--strict-markers", *plugins, *settings],
+        cwd=tmp_path,
+        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in files:
+        assert f"{name}::" in done.stdout or not name.startswith("test_")
 
 
 @pytest.mark.parametrize(("command", "status"), list(commands()))
