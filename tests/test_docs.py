@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from routera_async.cli import run
 from tests.cli.elsewhere import ROUTER, elsewhere
 
 ROOT = Path(__file__).parents[1]
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(
     r"(?:^<!-- (?P<mark>[^\n]*?) -->\n+)?^```(?P<kind>python|console)\n(?P<text>.*?)^```$",
@@ -180,6 +182,18 @@ def test_every_page_is_linked():
     """Each page of the docs can be reached from the README, and no link of a page leads nowhere."""
     readme = (ROOT / "README.md").read_text("utf-8")
     assert [page.name for page in PAGES[1:] if f"docs/{page.name}" not in readme] == []
-    for page in PAGES:
+    for page in [*PAGES, CONTRIBUTING]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_who_contributes_is_sent_to_what_is_there():
+    """Each file, each test and each program that CONTRIBUTING.md names exists."""
+    text = CONTRIBUTING.read_text("utf-8")
+    files = re.findall(r"(?<![\w./])(?:tests|routera_async|docs|\.ci)/[\w./]*\w", text)
+    assert [name for name in files if not (ROOT / name).exists()] == []
+    tests = re.findall(r"(tests/\w+\.py)::(\w+)", text)
+    assert [name for file, name in tests if name not in (ROOT / file).read_text("utf-8")] == []
+    programs = re.findall(r"python -m (tests[\w.]*)", text)
+    assert [name for name in programs if find_spec(name) is None] == []
+    assert min(len(files), len(tests), len(programs)) > 0
