@@ -1,9 +1,9 @@
 """Every example of the docs runs, and every public name stands in the reference.
 
 A ```python block is a program of its own, or continues the one before it on its page when
-`<!-- continued -->` stands above it. Below `<!-- file NAME -->` it is a file of a project whose tests
-pytest runs: one project a page. Each `$ routera` line of a ```console block must exit 0, or
-with the status that `<!-- exit 1 -->` above the block says. They meet a sandbox that holds one
+`<!-- continued -->` stands above it. Below `<!-- file NAME -->` it is a file of its page's project,
+whose tests are run. Each `$ routera` line of a ```console block must exit 0, or with the status
+that `<!-- exit 1 -->` above the block says. They meet a sandbox that holds one
 record of each kind, whose ids are `$TICKET`, `$CONTACT`, `$COMPANY`, `$DEAL` and `$ROUTER`.
 """
 
