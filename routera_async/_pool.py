@@ -75,6 +75,18 @@ class Pools:
             await pool.close()
             self._pools.pop(loop, None)
 
+    def close_from_outside(self) -> None:
+        """Close every loop's pool at once, with no loop running here; nothing is waited for.
+
+        A pool whose loop has been closed without its shutdown cannot be closed any more.
+        """
+        self._closed = True
+        for loop, pool in list(self._pools.items()):
+            if loop.is_running():
+                asyncio.run_coroutine_threadsafe(pool.close(), loop).result(_DRAIN)
+            elif not loop.is_closed():
+                loop.run_until_complete(pool.close())
+
     async def _open(self) -> "Pool":
         """Open the running loop's pool, and forget those whose loops have ended."""
         pool = Pool(self.limit, self._http)

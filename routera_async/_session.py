@@ -188,6 +188,10 @@ class Session:
         """Refuse new calls, let those in flight finish within 30 seconds, close the pool."""
         await self._pools.close(self._stop_auth)
 
+    def close_from_outside(self) -> None:
+        """Close the pools of all loops, from where none of them runs; nothing is waited for."""
+        self._pools.close_from_outside()
+
     async def _stop_auth(self) -> None:
         if self._owns_auth and (stop := getattr(self._auth, "aclose", None)) is not None:
             await stop()

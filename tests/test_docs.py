@@ -1,8 +1,9 @@
 """Every example of the docs runs, and every public name stands in the reference.
 
 A ```python block is a program of its own, or continues the one before it on its page when
-`<!-- continued -->` stands above it. Each `$ routera` line of a ```console block must exit 0, or
-with the status that `<!-- exit 1 -->` above the block says. They meet a sandbox that holds one
+`<!-- continued -->` stands above it. Below `<!-- file NAME -->` it is a file of its page's project,
+whose tests are run. Each `$ routera` line of a ```console block must exit 0, or with the status
+that `<!-- exit 1 -->` above the block says. They meet a sandbox that holds one
 record of each kind, whose ids are `$TICKET`, `$CONTACT`, `$COMPANY`, `$DEAL` and `$ROUTER`.
 """
 
@@ -15,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,7 @@ from routera_async.cli import run
 from tests.cli.elsewhere import ROUTER, elsewhere
 
 ROOT = Path(__file__).parents[1]
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(
     r"(?:^<!-- (?P<mark>[^\n]*?) -->\n+)?^```(?P<kind>python|console)\n(?P<text>.*?)^```$",
@@ -50,10 +53,21 @@ def programs():
     for page, line, mark, text in blocks("python"):
         if mark == "continued":
             found[-1][2] += text
-        else:
+        elif not mark.startswith("file "):
             found.append([page, line, text])
     for page, line, text in found:
         yield pytest.param(page, line, text, id=f"{page.stem}-{line}")
+
+
+def projects():
+    """Yield each project of the docs: its files' texts by their names."""
+    found = {}
+    for page, line, mark, text in blocks("python"):
+        if mark.startswith("file "):
+            files = found.setdefault(page.stem, {})
+            files[mark.removeprefix("file ")] = "\n" * line + text
+    for name, files in found.items():
+        yield pytest.param(files, id=name)
 
 
 def commands():
@@ -106,6 +120,27 @@ def test_every_program_runs(stage, page, line, text):
     exec(compile(source, str(page), "exec"), {"__name__": "__main__"})
 
 
+@pytest.mark.parametrize("files", list(projects()))
+def test_every_project_passes(tmp_path, files):
+    """The tests that a page shows pass, without a warning; each of its test files has some."""
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, "utf-8")
+    plugins = [f"-p{name}" for name in ("routera_async.pytest_plugin", "pytest_asyncio.plugin")]
+    settings = ["-oasyncio_mode=auto", "-oasyncio_default_fixture_loop_scope=function", "-Werror"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-v", "--strict-markers", *plugins, *settings],
+        cwd=tmp_path,
+        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in files:
+        assert f"{name}::" in done.stdout or not name.startswith("test_")
+
+
 @pytest.mark.parametrize(("command", "status"), list(commands()))
 def test_every_command_runs(stage, command, status, monkeypatch, capfd):
     """A command of the docs ends with the status that the docs say, 0 unless they do."""
@@ -147,6 +182,18 @@ def test_every_page_is_linked():
     """Each page of the docs can be reached from the README, and no link of a page leads nowhere."""
     readme = (ROOT / "README.md").read_text("utf-8")
     assert [page.name for page in PAGES[1:] if f"docs/{page.name}" not in readme] == []
-    for page in PAGES:
+    for page in [*PAGES, CONTRIBUTING]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_who_contributes_is_sent_to_what_is_there():
+    """Each file, each test and each program that CONTRIBUTING.md names exists."""
+    text = CONTRIBUTING.read_text("utf-8")
+    files = re.findall(r"(?<![\w./])(?:tests|routera_async|docs|\.ci)/[\w./]*\w", text)
+    assert [name for name in files if not (ROOT / name).exists()] == []
+    tests = re.findall(r"(tests/\w+\.py)::(\w+)", text)
+    assert [name for file, name in tests if name not in (ROOT / file).read_text("utf-8")] == []
+    programs = re.findall(r"python -m (tests[\w.]*)", text)
+    assert [name for name in programs if find_spec(name) is None] == []
+    assert min(len(files), len(tests), len(programs)) > 0

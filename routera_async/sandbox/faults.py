@@ -29,6 +29,7 @@ import random
 import re
 import socket
 import struct
+import threading
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 from fnmatch import fnmatchcase
@@ -175,10 +176,11 @@ class Faults:
     """The faults to come: scripted ones in order, or drawn from a seed; none at the start.
 
     A request meets the first scripted fault that is for it, and only when there is none, one that
-    is drawn.
+    is drawn. Any thread may say what shall go wrong.
     """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self.met = Counter[FaultName]()
         """How often each fault was met, by name."""
         self._script = deque[Fault | None]()
@@ -190,7 +192,9 @@ class Faults:
 
     def script(self, *faults: Fault | FaultName | None) -> None:
         """Add what the next requests meet, in order; None is a write that meets nothing."""
-        self._script.extend([fault and _fault(fault) for fault in faults])
+        known = [fault and _fault(fault) for fault in faults]
+        with self._lock:
+            self._script.extend(known)
 
     def draw(self, odds: Mapping[F, float], *, seed: int = 0) -> None:
         """Let each request meet at most one of these, each with its probability.
@@ -203,20 +207,23 @@ class Faults:
             raise ValueError(f"a probability is from 0 to 1: {dict(odds)}")
         if math.fsum(chosen.values()) > 1:
             raise ValueError(f"the probabilities are more than 1 together: {dict(odds)}")
-        self._odds = chosen
-        self._rng.seed(seed)
+        with self._lock:
+            self._odds = chosen
+            self._rng.seed(seed)
 
     def clear(self) -> None:
         """Let nothing go wrong from now on; what was met stays counted."""
-        self._script.clear()
-        self._odds = {}
+        with self._lock:
+            self._script.clear()
+            self._odds = {}
 
     def meet(self, method: str, path: str) -> Fault | None:
         """Return the fault that this request meets, and count it."""
-        fault = self._next(method, path)
-        if fault is not None:
-            self.met[fault.name] += 1
-        return fault
+        with self._lock:
+            fault = self._next(method, path)
+            if fault is not None:
+                self.met[fault.name] += 1
+            return fault
 
     def _next(self, method: str, path: str) -> Fault | None:
         for place, fault in enumerate(self._script):

@@ -23,6 +23,7 @@ from .dispatch import Account
 from .errors import Refused, SandboxError
 from .faults import Faults, Line, response, show
 from .fields import OBJECT_TYPES, Field, parse_field
+from .held import Held
 from .requests import ReceivedRequest, RequestLog, visible
 from .routers import Router
 from .store import Store
@@ -43,7 +44,10 @@ _MIN_SECRET = 32  # bytes: RFC 7518, 3.2 asks it of an HS256 key, and PyJWT warn
 
 
 class Sandbox:
-    """A Routera of one's own, for as long as `async with` holds it.
+    """A Routera of one's own, for as long as `async with` holds it, or `with`.
+
+    `with` serves it in a thread of its own, for code that is not async or has loops of its own.
+    Whoever holds it, `store`, `faults` and `requests` may be used from any thread.
 
     `fields` are the account's custom fields, declared or written as for `parse_field`;
     `any_field` takes every other name for one that holds any JSON value. With `echo` the answer to
@@ -71,6 +75,7 @@ class Sandbox:
     _credentials: Credentials
     _web: "_Server"
     _runner: web.ServerRunner
+    _held: Held
 
     def __init__(
         self,
@@ -137,6 +142,20 @@ class Sandbox:
             await self._stop_listening()
         finally:
             self.store.close()
+
+    def __enter__(self) -> Self:
+        held = Held(self)
+        held.open()
+        self._held = held
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._held.close()
 
     @property
     def client_id(self) -> str:

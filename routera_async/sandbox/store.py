@@ -6,6 +6,7 @@ outlives the process, also when it is killed; only a power cut may lose the last
 """
 
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,13 +102,15 @@ class Record:
 class Store:
     """The records of every account, and the oracle that tests ask what really exists.
 
+    Any thread may ask it: one statement, or one transaction, runs at a time.
     Raises SandboxError for a path that cannot be opened, or that another program or another
     version made; such a file is left as it was.
     """
 
     def __init__(self, path: str | Path = ":memory:") -> None:
+        self._lock = threading.RLock()
         try:
-            self._db = sqlite3.connect(path, isolation_level=None)
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
             raise SandboxError(f"cannot open {path}: {error}") from error
         self._ends: dict[tuple[str, str, bool, int], int] = {}
@@ -128,7 +131,7 @@ class Store:
     def count(self, type_name: str = "tickets", *, archived: bool = False) -> int:
         """Return how many active records exist, of all accounts; `archived` counts those too."""
         sql = f"SELECT count(*) FROM records WHERE type = ? {_active(archived)}"
-        return int(self._db.execute(sql, (type_name,)).fetchone()[0])
+        return int(self._rows(sql, type_name)[0][0])
 
     def records(
         self, type_name: str = "tickets", *, archived: bool = False
@@ -139,19 +142,19 @@ class Store:
             f" ORDER BY seq LIMIT {_BATCH}"
         )
         seq = 0
-        while rows := self._db.execute(sql, (type_name, seq)).fetchall():
+        while rows := self._rows(sql, type_name, seq):
             yield from (_record(row[1:]).flat() for row in rows)
             seq = rows[-1][0]
 
     def get(self, record_id: str) -> dict[str, Any] | None:
         """Return the record with this id, flat, archived or not, or None."""
         sql = f"SELECT {_COLUMNS} FROM records WHERE id = ?"
-        return _flat(self._db.execute(sql, (record_id,)).fetchone())
+        return _flat(self._rows(sql, record_id))
 
     def find(self, external_id: str, type_name: str = "tickets") -> dict[str, Any] | None:
         """Return the active record with this external_id, flat, or None."""
         sql = f"SELECT {_COLUMNS} FROM records WHERE type = ? AND external_id = ? {_active(False)}"
-        return _flat(self._db.execute(sql, (type_name, external_id)).fetchone())
+        return _flat(self._rows(sql, type_name, external_id))
 
     # -- the API's reads and writes: one account each ---------------------------------------------
 
@@ -169,10 +172,16 @@ class Store:
         new = (fields.get("external_id"), natural_key, record.updated_at, encode(fields).decode())
         self._write(_UPDATE, (*new, record.id, account, type_name))
 
+    def _rows(self, statement: str, *values: Any) -> list[Any]:
+        """Return the rows that a statement reads."""
+        with self._lock:
+            return self._db.execute(statement, values).fetchall()
+
     def _write(self, statement: str, values: Sequence[Any]) -> int:
         """Return how many rows a statement wrote; Duplicate when a key is another's."""
         try:
-            return self._db.execute(statement, values).rowcount
+            with self._lock:
+                return self._db.execute(statement, values).rowcount
         except sqlite3.IntegrityError as error:
             # SQLite names the columns: "UNIQUE constraint failed: records.natural_key, ..."
             column = "natural_key" if "natural_key" in str(error) else "external_id"
@@ -181,8 +190,8 @@ class Store:
     def fetch(self, account: str, type_name: str, record_id: str) -> Record | None:
         """Return one record of the account, archived or not, or None."""
         sql = f"SELECT {_COLUMNS} FROM records WHERE id = ? AND account = ? AND type = ?"
-        row = self._db.execute(sql, (record_id, account, type_name)).fetchone()
-        return row and _record(row)
+        rows = self._rows(sql, record_id, account, type_name)
+        return _record(rows[0]) if rows else None
 
     def page(
         self, account: str, type_name: str, *, archived: bool, limit: int, offset: int
@@ -196,12 +205,11 @@ class Store:
         start = self._ends.get((*key, archived, offset))
         skip = offset if start is None else 0
         sql = f"SELECT seq, {_COLUMNS} {where} AND seq > ? ORDER BY seq LIMIT ? OFFSET ?"
-        rows = self._db.execute(sql, (*key, start or 0, limit, skip)).fetchall()
+        rows = self._rows(sql, *key, start or 0, limit, skip)
         if rows:
             self._ends[*key, archived, offset + len(rows)] = rows[-1][0]
         if (*key, archived) not in self._totals:
-            total = self._db.execute(f"SELECT count(*) {where}", key).fetchone()[0]
-            self._totals[*key, archived] = total
+            self._totals[*key, archived] = self._rows(f"SELECT count(*) {where}", *key)[0][0]
         return [_record(row[1:]) for row in rows], self._totals[*key, archived]
 
     def archive(self, account: str, type_name: str, record_id: str, *, at: str, by: str) -> bool:
@@ -210,8 +218,7 @@ class Store:
             "UPDATE records SET archived_at = ?, archived_by = ?, updated_at = ?"
             f" WHERE id = ? AND account = ? AND type = ? {_active(False)}"
         )
-        done = self._db.execute(sql, (at, by, at, record_id, account, type_name))
-        return done.rowcount == 1
+        return self._write(sql, (at, by, at, record_id, account, type_name)) == 1
 
     # -- what routers did --------------------------------------------------------------------------
 
@@ -233,24 +240,25 @@ class Store:
         user: str,
     ) -> None:
         """Commit a record that a router gives to a user, and count it: both or neither."""
-        self._db.execute("BEGIN IMMEDIATE")
-        with self._db:
-            self.update(account, type_name, record, natural_key)
-            self._db.execute(_COUNT, (account, router, user))
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            with self._db:
+                self.update(account, type_name, record, natural_key)
+                self._db.execute(_COUNT, (account, router, user))
 
     def assigned(self, account: str, router: str) -> dict[str, int]:
         """Return how many objects a router has given to each of its users, by e-mail."""
         sql = "SELECT user, count FROM assignments WHERE account = ? AND router = ?"
-        return dict(self._db.execute(sql, (account, router)).fetchall())
+        return dict(self._rows(sql, account, router))
 
     def assignments(self, account: str) -> int:
         """Return how many objects the routers of an account have assigned."""
         sql = "SELECT coalesce(sum(count), 0) FROM assignments WHERE account = ?"
-        return int(self._db.execute(sql, (account,)).fetchone()[0])
+        return int(self._rows(sql, account)[0][0])
 
     def _forget_if_changed(self) -> None:
         """Drop what was noted of the listings when this or another connection has written."""
-        foreign = self._db.execute("PRAGMA data_version").fetchone()
+        foreign = self._rows("PRAGMA data_version")[0]
         if (self._db.total_changes, foreign) != self._seen:
             self._seen = (self._db.total_changes, foreign)
             self._ends.clear()
@@ -260,9 +268,9 @@ class Store:
 
     def setting(self, name: str, default: str) -> str:
         """Return the setting of this name that the database keeps: the first default given."""
-        self._db.execute("INSERT OR IGNORE INTO routera_sandbox VALUES (?, ?)", (name, default))
+        self._write("INSERT OR IGNORE INTO routera_sandbox VALUES (?, ?)", (name, default))
         sql = "SELECT value FROM routera_sandbox WHERE name = ?"
-        return str(self._db.execute(sql, (name,)).fetchone()[0])
+        return str(self._rows(sql, name)[0][0])
 
     def _prepare(self, path: str | Path) -> None:
         """Refuse what is not ours before anything is written; then lay out a new database."""
@@ -309,5 +317,5 @@ def _record(row: Sequence[Any]) -> Record:
     return Record(record_id, created_at, updated_at, archived_at, archived_by, values)
 
 
-def _flat(row: Sequence[Any] | None) -> dict[str, Any] | None:
-    return None if row is None else _record(row).flat()
+def _flat(rows: Sequence[Any]) -> dict[str, Any] | None:
+    return _record(rows[0]).flat() if rows else None

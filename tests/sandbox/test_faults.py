@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import threading
 from pathlib import Path
 from typing import get_args
 
@@ -410,3 +411,24 @@ async def test_a_stop_cuts_off_what_hangs(fault):
         await stays[0].read()
         stays[1].close()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+def test_another_thread_waits_for_its_turn():
+    """What another thread clears while a request looks for its fault is cleared after that."""
+    script = Faults()
+    script.script("error_before_commit")
+    clearing = threading.Thread(target=script.clear)
+
+    class Meddling(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __ne__(self, other):  # asked of the path, in the middle of the search
+            clearing.start()
+            while clearing.is_alive() and not script._lock.locked():
+                pass
+            return str.__ne__(self, other)
+
+    assert script.meet("POST", Meddling("/tickets")).name == "error_before_commit"
+    clearing.join()
+    assert script.meet("POST", "/tickets") is None

@@ -235,6 +235,16 @@ def test_the_log_reads_like_a_list():
     assert list(log) == []
 
 
+def test_the_log_may_grow_while_it_is_read():
+    """Who goes through it sees the requests that were there."""
+    log = RequestLog(10)
+    for path in "ab":
+        log.add(received(path))
+    reading = iter(log)
+    log.add(received("c"))
+    assert [request.path for request in reading] == ["a", "b"]
+
+
 def test_the_log_is_bounded_in_bytes_too():
     """Large bodies push the oldest out before there are too many, and clearing frees the room."""
     log = RequestLog(10, max_body_bytes=100)

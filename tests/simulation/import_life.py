@@ -10,7 +10,8 @@ from unittest.mock import patch
 
 import aiohttp
 
-from routera_async import RouteraClient, RouteraError, resources
+from routera_async import RouteraClient, RouteraError
+from routera_async.bulk import many
 from routera_async.bulk.engine import Outcome
 from routera_async.bulk.journal import Binding, Journal
 from routera_async.bulk.journal_file import OPEN
@@ -114,7 +115,7 @@ class Life:
 
     def clocks(self) -> contextlib.AbstractContextManager[Any]:
         """Have `create_many` tell the time as this machine does."""
-        return patch.object(resources, "run_import", partial(run_import, clock=self.clock))
+        return patch.object(many, "create_many", partial(run_import, clock=self.clock))
 
     async def _import(self, client: RouteraClient, journal: Journal) -> None:
         run, plan = self._run, self._run.plan
