@@ -103,8 +103,10 @@ def server(database: str) -> Iterator[dict[str, str]]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         assert process.stdout is not None
         url, token = process.stdout.readline().split()
-        yield {"ROUTERA_BASE_URL": url, "ROUTERA_TOKEN": token}
-        process.terminate()
+        try:
+            yield {"ROUTERA_BASE_URL": url, "ROUTERA_TOKEN": token}
+        finally:
+            process.terminate()
 
 
 def write(path: Path, rows: int) -> None:

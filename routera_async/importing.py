@@ -8,9 +8,9 @@ arguments, it goes on where it was: nothing is lost, and nothing is created twic
 """
 
 import asyncio
-import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Mapping as Counts
 from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
 from functools import partial
 from itertools import islice
@@ -22,11 +22,11 @@ import attrs
 from ._codec import encode, to_fields
 from ._shapes import field_names, required_fields
 from .bulk.engine import Outcome
-from .bulk.journal import Binding, Journal
+from .bulk.journal import Binding, Journal, Status
 from .bulk.keys import Keys
 from .bulk.many import Bulk
 from .bulk.mapping import Mapping
-from .bulk.readers import Row, Source, open_source
+from .bulk.readers import Row, Source, Survey, open_source
 from .bulk.report import RejectsFile, Summary
 from .client import RouteraClient
 from .errors import ConfigurationError, OutcomeName, RouteraError, ValidationError
@@ -45,6 +45,9 @@ _GRACE = 30.0
 
 _EVERY = 0.25
 """Seconds between two reports of progress."""
+
+_BREATH = 1_000
+"""Rows that are passed over before others on the loop have their turn."""
 
 
 @attrs.frozen
@@ -121,8 +124,8 @@ class FileImport:
     """One import of one file, and what has become of it so far.
 
     `summary` is the tally; `fault` what stopped it, if anything did; `stopped` whether `stop` did,
-    and `declined` whether `confirm` did, which is asked after the canary. `resumed` rows were done
-    by an earlier run. `on_outcome` hears of each row's outcome, and `hooks` of what happens
+    and `declined` whether `confirm` did, which is asked after the canary. `on_outcome` hears of
+    each row's outcome, but for those that earlier runs have created; `hooks` of what happens
     meanwhile.
     """
 
@@ -130,11 +133,9 @@ class FileImport:
         self.rejects = RejectsFile(source)
         self.summary = Summary()
         self.total = _total(source, settings.limit)
-        self.done = 0
         self.fault: RouteraError | None = None
         self.stopped = False
         self.declined = False
-        self.resumed = 0
         self.on_outcome: Callable[[Outcome[Any]], None] = lambda _: None
         self.confirm: Callable[[ImportProgress], Awaitable[bool]] = _always
         self.hooks: tuple[Hook, ...] = ()
@@ -152,11 +153,11 @@ class FileImport:
     def prepared(
         cls, source: str | Path | Source, *, mapping: Mapping | None, settings: ImportSettings
     ) -> "FileImport":
-        """Read the file through once and hold the mapping against it.
+        """Read the file through, unless an earlier run has, and hold the mapping against it.
 
         Raises `ConfigurationError` for whatever would make the import senseless.
         """
-        opened = source if isinstance(source, Source) else open_source(source)
+        opened = source if isinstance(source, Source) else open_input(source, settings)
         if fault := opened.survey().fault:
             raise ConfigurationError(fault)
         if mapping is None:
@@ -164,6 +165,11 @@ class FileImport:
             mapping = Mapping.build(opened.columns, known_fields=known)
         _check_required(mapping, NEW[settings.object])
         return cls(opened, mapping, settings)
+
+    @property
+    def done(self) -> int:
+        """How many rows have an outcome."""
+        return self.summary.outcomes
 
     @property
     def unread(self) -> int:
@@ -245,14 +251,16 @@ class FileImport:
     ) -> None:
         loop = asyncio.get_running_loop()
         next_report = loop.time()
+        decided = await self._decided()
         outcomes = objects.create_many(
-            self._rows(),
+            self._rows(decided),
             parse=self._parsed,
             concurrency=self._settings.concurrency,
             journal=self._journal,
             bulk=self._settings.bulk,
             hooks=(self._heard, *self.hooks),
             stop=self._stop,
+            start=sum(decided.values()),
         )
         async with aclosing(outcomes):
             async for outcome in outcomes:
@@ -264,15 +272,54 @@ class FileImport:
         if on_progress is not None:
             on_progress(self._progress())
 
-    async def _rows(self) -> AsyncIterator[Row]:
-        """Yield the rows to send, and wait for the canary after its last."""
-        for row in islice(self._source.rows(), self._settings.limit):
-            if self.summary.read == self._settings.canary:
+    async def _decided(self) -> dict[Status, int]:
+        """Count the first rows, which earlier runs have decided, by their status."""
+        if self._journal is None:
+            return {}
+        decided = await self._journal.decided(self.total)
+        self.summary.created = decided.get("created", 0)
+        self.summary.duplicate = decided.get("duplicate", 0)
+        self.summary.read = self.summary.resumed = self.summary.outcomes
+        return decided
+
+    async def _rows(self, decided: Counts[Status, int]) -> AsyncIterator[Row]:
+        """Yield the rows after those that are decided, and wait for the canary after its last."""
+        passed = sum(decided.values())
+        if passed == self.total and not decided.get("rejected"):
+            return
+        rows = islice(self._source.rows(), self._settings.limit)
+        if passed:
+            await self._pass_over(islice(rows, passed))
+        canary = self._settings.canary
+        for row in rows:
+            if canary is not None and self.summary.read >= canary:
+                canary = None
                 await self._sing()
             if self._stop.is_set():
                 return
             self.summary.read += 1
             yield row
+
+    async def _pass_over(self, rows: Iterator[Row]) -> None:
+        """Read past rows that are decided; those that are rejected go to their file again."""
+        assert self._journal is not None
+        async with aclosing(self._journal.rejected()) as rejected:
+            entry = await anext(rejected, None)
+            for row in rows:
+                if entry is not None and entry.row == row.number:
+                    self.summary.read += 1
+                    self._took(
+                        Outcome(
+                            status="rejected",
+                            row=row.number,
+                            reason=entry.reason,
+                            resumed=True,
+                            given=row,
+                        )
+                    )
+                    entry = await anext(rejected, None)
+                if row.number % _BREATH == 0:
+                    await asyncio.sleep(0)
 
     async def _sing(self) -> None:
         """Wait until the canary's rows are done or in doubt, and ask whether to go on."""
@@ -298,8 +345,7 @@ class FileImport:
         return self._mapping.fields(row.values)
 
     def _took(self, outcome: Outcome[Any], *, sent: bool = True) -> None:
-        self.done += 1
-        self.resumed += outcome.resumed
+        self.summary.resumed += outcome.resumed
         self.summary.add(outcome.status)
         self.on_outcome(outcome)
         if self._is_reject(outcome.status, sent=sent):
@@ -383,10 +429,9 @@ class FileImport:
             raise
 
     def _opened_journal(self, client: RouteraClient) -> Journal | None:
-        where, source = self._settings.journal, self._source
-        if where is False:
+        source = self._source
+        if (path := _journal_path(source, self._settings)) is None:
             return None
-        path = source.path.with_name(f"{source.path.name}.journal") if where is True else where
         bound = {
             "object": self._settings.object,
             "mapping": self._mapping.as_text(),
@@ -395,20 +440,37 @@ class FileImport:
         return Journal.open(
             path,
             Binding(
-                digest=_digest(source.path),
+                digest=source.digest(),
                 target=self._settings.target or client.base_url,
                 mapping=json.dumps(bound, sort_keys=True),
+                survey=source.survey().as_text(),
             ),
         )
 
 
-def _digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hex."""
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+def open_input(path: str | Path, settings: ImportSettings) -> Source:
+    """Open a file to import; what an earlier run has found in it need not be found again.
+
+    Raises `ConfigurationError` when the file cannot be an input.
+    """
+    source = open_source(path)
+    where = _journal_path(source, settings)
+    bound = None if where is None else Journal.peek(where)
+    if (
+        bound is not None
+        and (survey := Survey.of_text(bound.survey)) is not None
+        and bound.digest == source.digest()
+    ):
+        source.recall(survey)
+    return source
+
+
+def _journal_path(source: Source, settings: ImportSettings) -> Path | None:
+    """Return where an import is written down, or None for nowhere."""
+    where = settings.journal
+    if where is True:
+        return source.path.with_name(f"{source.path.name}.journal")
+    return None if where is False else where
 
 
 async def _close(journal: Journal) -> None:

@@ -171,6 +171,7 @@ class Objects(Generic[R, N]):
         bulk: Bulk = Bulk(),  # noqa: B008 (frozen)
         hooks: Iterable[Hook] = (),
         stop: asyncio.Event | None = None,
+        start: int = 0,
     ) -> AsyncGenerator[Outcome[R]]:
         """Create many records, and yield the outcome of each as it is known.
 
@@ -181,7 +182,8 @@ class Objects(Generic[R, N]):
         each record is written down before it is sent, and what an earlier run has found out is not
         done again. `hooks` hear of what happens, beside those of the client. Once `stop` is set no
         more records are read. Nothing is raised for a record, but only for what stops them all:
-        what `bulk` gives up on, for one.
+        what `bulk` gives up on, for one. `start` is the number of the first record, for an input
+        that is not read again from its beginning: its journal has decided those before.
         """
         most = self._session.max_connections
         wanted = min(_CONCURRENCY, most) if concurrency is None else concurrency
@@ -198,6 +200,7 @@ class Objects(Generic[R, N]):
             journal=journal,
             hooks=(*self._session.hooks, *hooks),
             stop=stop,
+            start=start,
         )
 
     async def reconcile(

@@ -17,9 +17,10 @@ from routera_async import (
     UnauthorizedError,
     import_file,
 )
-from routera_async.bulk.readers import open_source
+from routera_async.bulk.readers import CsvSource, open_source
 from routera_async.bulk.report import Summary
 from routera_async.importing import FileImport
+from routera_async.sandbox import Sandbox
 
 HEADER = "ticket_name,pipeline,ticket_stage,external_id\n"
 AT_ONCE = Bulk(quarantine=0.0)
@@ -125,6 +126,65 @@ async def test_a_limit_reads_no_more_and_later_all(client, write):
     assert told(await import_file(client, path, settings=ImportSettings(limit=2)))[:2] == (2, 2)
     summary = await import_file(client, path)
     assert (told(summary)[:2], summary.requests) == ((5, 5), 3)
+
+
+async def test_what_is_decided_is_not_read_again(client, write, monkeypatch):
+    """A finished import is told by its journal, and the file is only held against its digest."""
+    path = write(HEADER + "A,p,new,1\nB,p,new,2\nC,p,new,1\n")
+    summary = await import_file(client, path)
+    monkeypatch.setattr(CsvSource, "_body", lambda _: pytest.fail("the file is read"))
+    again = await import_file(client, path)
+    assert (told(again), again.resumed, again.requests) == (told(summary), 3, 0)
+
+
+MIXED = [
+    *("A,p,new,1", ",p,new,2", "C,p,new,3", "D,p,new,1", "E,p,new,", "F,p,new,2", "G,p"),
+    *("H,p,new,7", ",p,new,", "J,p,new,3", "K,p,new,9", "L,p,new,9", "M,p,new,"),
+]
+
+
+@pytest.fixture
+async def reference():
+    """Return a client of another sandbox, where the same is done in one go."""
+    async with (
+        Sandbox() as sandbox,
+        RouteraClient(sandbox.token, base_url=sandbox.url) as opened,
+    ):
+        yield opened
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+@pytest.mark.parametrize("limit", range(len(MIXED) + 1))
+async def test_wherever_it_is_taken_up_it_ends_the_same(client, reference, write, suffix, limit):
+    """The rows that are done count, their keys are known, and the rejects are all in the file."""
+    columns = HEADER.strip().split(",")
+    lines = [json.dumps(dict(zip(columns, row.split(","), strict=False))) for row in MIXED]
+    content = "\n".join(lines) if suffix == "jsonl" else HEADER + "\n".join(MIXED)
+    once, twice = (write(content, f"{name}.{suffix}") for name in ("once", "twice"))
+    whole = await import_file(reference, once, settings=ImportSettings(concurrency=1))
+    first = await import_file(client, twice, settings=ImportSettings(limit=limit, concurrency=1))
+    then = await import_file(client, twice, settings=ImportSettings(concurrency=1))
+    assert told(whole) == (13, 7, 3, 3, 0, 0)
+    assert told(then) == told(whole)
+    assert (first.read, then.resumed) == (limit, limit)
+    assert first.requests + then.requests == whole.requests
+    rejects = [path.with_name(f"{path.stem}.rejects.{suffix}") for path in (once, twice)]
+    assert rejects[0].read_text() == rejects[1].read_text()
+
+
+async def test_a_canary_asks_once_more_before_what_is_left(client, write):
+    """More rows than the canary has may be done already; without any left nothing is asked."""
+    path, heard = write(9), []
+
+    async def confirm(progress):
+        heard.append(progress.done)
+        return True
+
+    await import_file(client, path, settings=ImportSettings(limit=5))
+    settings = ImportSettings(canary=2)
+    for _ in range(2):
+        await import_file(client, path, settings=settings, confirm=confirm)
+    assert heard == [5]
 
 
 async def cancelled_at(client, path, number):

@@ -112,6 +112,7 @@ class ImportBooks:
         self._claims: dict[int, str] = {}  # the keys of the rows under way
         self._under_way: dict[str, asyncio.Event] = {}
         self._in_doubt: dict[int, Entry] = {}
+        self._asked = 0  # rows that `known` was asked for, or has gone through by itself
         self._began: dict[int, float] = {}
 
     def key(self, row: int) -> str | None:
@@ -124,7 +125,16 @@ class ImportBooks:
         return row in self._in_doubt
 
     async def known(self, row: int, given: Any) -> Outcome[Any] | None:
-        """Return what an earlier run has found out of a row, or None when it is to be sent."""
+        """Return what an earlier run has found out of a row, or None when it is to be sent.
+
+        The rows before the first that is asked for were decided: what they hold is noted first.
+        """
+        while self._journal is not None and self._asked < row:
+            await self._known(self._asked, None)
+        return await self._known(row, given)
+
+    async def _known(self, row: int, given: Any) -> Outcome[Any] | None:
+        self._asked = row + 1
         entry = None if self._journal is None else await self._journal.known(row)
         if entry is None:
             return None

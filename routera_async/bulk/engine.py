@@ -129,15 +129,18 @@ async def run(
     prepare: Callable[[Any, int], Any] | None = None,
     slots: Slots | None = None,
     books: Books | None = None,
+    start: int = 0,
 ) -> AsyncGenerator[Outcome[T]]:
     """Yield the outcome of each row as it is known, with at most `concurrency` under way.
+
+    The first of `rows` is the input's row `start`.
 
     `parse` gives what is to be written of a row, and `prepare` makes it, with the row's number,
     what `write` takes; a `ValidationError` that either raises rejects the row. No fault of a row is
     raised. A fault that every further row would meet stops the import: what is under way is still
     reported, and then it is raised, as is whatever `rows` itself raises.
     """
-    work = _Work(rows, parse, prepare or _as_parsed, write, concurrency, slots, books)
+    work = _Work(rows, parse, prepare or _as_parsed, write, concurrency, slots, books, start)
     workers = [asyncio.create_task(work.go_on()) for _ in range(concurrency)]
     try:
         for _ in workers:  # each says None once, when it ends
@@ -163,6 +166,7 @@ class _Work(Generic[X, T]):
         concurrency: int,
         slots: Slots | None,
         books: Books | None,
+        start: int,
     ) -> None:
         self.done: asyncio.Queue[Outcome[T] | None] = asyncio.Queue(maxsize=concurrency)
         self.stopped: BaseException | None = None
@@ -173,7 +177,7 @@ class _Work(Generic[X, T]):
         self._slots = slots or _Unlimited()
         self._books = books
         self._turn = asyncio.Lock()  # an async generator cannot be advanced by two at once
-        self._read = 0
+        self._read = start
 
     async def go_on(self) -> None:
         """Work until the rows end or something stops the import."""

@@ -13,7 +13,7 @@ import sqlite3
 import time
 import warnings
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,15 @@ from typing import Any, Literal, Self
 
 import attrs
 
-from routera_async.bulk.journal_file import BATCH, OPEN, PROVEN, Binding, JournalFile, Record
+from routera_async.bulk.journal_file import (
+    BATCH,
+    OPEN,
+    PROVEN,
+    Binding,
+    JournalFile,
+    Record,
+    peek,
+)
 from routera_async.errors import JournalError, OutcomeName, ValidationError, one_line
 
 __all__ = ["Binding", "Entry", "Journal", "Status"]
@@ -126,6 +134,14 @@ class Journal:
         path = Path(path)
         return cls(path, JournalFile.open(path, binding, new_id, clock), run, clock)
 
+    @staticmethod
+    def peek(path: Path) -> Binding | None:
+        """Return what the journal at a path is bound to, or None where none can be read.
+
+        This blocks, briefly, and locks nothing.
+        """
+        return peek(path)
+
     async def intend(self, row: int, key: str | None) -> None:
         """Return when it is on disk that this row is about to be sent; only then send it.
 
@@ -192,17 +208,30 @@ class Journal:
         found: set[str] = await self._asked(partial(self._file.owned, list(ids)))
         return found
 
-    async def undecided(self) -> AsyncIterator[Entry]:
+    async def decided(self, most: int) -> dict[Status, int]:
+        """Count, by status, the input's first rows that earlier runs have decided for good.
+
+        They end with the first row that has not been, and after `most` rows.
+        """
+        counts: dict[int, int] = await self._asked(partial(self._file.decided, most))
+        return {_NAMES[code]: count for code, count in counts.items()}
+
+    async def rejected(self) -> AsyncGenerator[Entry]:
+        """Yield, in order, each row that is rejected."""
+        async for entry in self._each(self._file.rejected):
+            yield entry
+
+    async def undecided(self) -> AsyncGenerator[Entry]:
         """Yield, in order, each row that is unknown or held; they may be settled meanwhile."""
         async for entry in self._each(self._file.undecided):
             yield entry
 
-    async def nameless(self) -> AsyncIterator[Entry]:
+    async def nameless(self) -> AsyncGenerator[Entry]:
         """Yield, in order, each row without a key that is created, and whose id was lost."""
         async for entry in self._each(self._file.nameless):
             yield entry
 
-    async def _each(self, read: Callable[[int], list[Record]]) -> AsyncIterator[Entry]:
+    async def _each(self, read: Callable[[int], list[Record]]) -> AsyncGenerator[Entry]:
         row = 0
         while batch := await self._asked(partial(read, row)):
             for record in batch:

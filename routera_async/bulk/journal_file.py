@@ -1,6 +1,6 @@
 """A journal on disk: its layout, what is checked before it is believed, and its transactions.
 
-    FILE.journal       SQLite; application_id "Rtra", user_version 1
+    FILE.journal       SQLite; application_id "Rtra", user_version 2
       header           one row: the import's id, when it began, what it is bound to, `open`
       rows             one per row of the input that anything is known of
     FILE.journal-wal   while it is open or after a crash: what has not reached FILE.journal yet
@@ -17,7 +17,6 @@ in the process may open and close its file: POSIX would drop the lock (SQLite kn
 import json
 import os
 import sqlite3
-import struct
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from functools import partial
@@ -27,6 +26,7 @@ from zlib import crc32
 
 import attrs
 
+from routera_async.bulk.write_ahead import is_broken
 from routera_async.errors import ConfigurationError, JournalError, one_line
 
 OPEN, CREATED, DUPLICATE, REJECTED, UNKNOWN, NOT_SENT, HELD = range(7)
@@ -38,11 +38,11 @@ Record = tuple[int, int, int, int | None, str | None, str | None, str | None, st
 PROVEN = -1
 """Stands for the attempts of an outcome that was proven otherwise, whatever they had met."""
 
-_APPLICATION, _VERSION = 0x52747261, 1
+_APPLICATION, _VERSION = 0x52747261, 2
 
 _HEADER = (
     "CREATE TABLE header (import_id TEXT, started INTEGER, digest TEXT, target TEXT,"
-    " mapping TEXT, open INTEGER, checksum INTEGER)"
+    " mapping TEXT, survey TEXT, open INTEGER, checksum INTEGER)"
 )
 _ROWS = (
     "CREATE TABLE rows (row INTEGER PRIMARY KEY, status INTEGER, attempts INTEGER,"
@@ -56,12 +56,16 @@ _SETTINGS = (
     "PRAGMA cell_size_check=ON",
 )
 
-_LOG_HEADER = struct.Struct(">I4xI4x8s8s")  # magic, page size, salts, checksum
-_LITTLE_ENDIAN = 0x377F0682
-_SUMS = struct.Struct(">II")
-
 BATCH = 1_000
 """Rows that are read at once."""
+
+_FINAL = (CREATED, DUPLICATE, REJECTED)
+"""The statuses of rows that are not sent again."""
+
+_FIRST_UNDECIDED = (
+    "SELECT nth FROM (SELECT row, status, row_number() OVER (ORDER BY row) - 1 AS nth FROM rows)"
+    " WHERE row <> nth OR status NOT IN (?, ?, ?) LIMIT 1"
+)
 
 _SELECT = "SELECT row, status, attempts, sent, id, key, reason, body, checksum FROM rows "
 
@@ -72,12 +76,15 @@ class Binding:
 
     `digest` is the SHA-256 of the input's bytes in hex, `target` the base URL or the sandbox's
     database, and `mapping` a canonical text of the kind of object, the mapping and every option
-    that changes what is sent. None of them may hold a secret: they are kept in the file.
+    that changes what is sent. `survey` is what reading the input through has found, for whoever
+    resumes; it follows from the digest and is not compared. None of them may hold a secret: they
+    are kept in the file.
     """
 
     digest: str
     target: str
     mapping: str
+    survey: str = attrs.field(default="", eq=False)
 
 
 def after(before: Record | None, told: Record) -> Record:
@@ -180,15 +187,8 @@ class JournalFile:
             raise JournalError(f"{self._path}: no journal can be kept on this file system")
 
     def _read_header(self, binding: Binding | None) -> None:
-        found = self._db.execute(
-            "SELECT checksum, import_id, started, digest, target, mapping FROM header"
-        )
-        checksum, *header = found.fetchone() or (None,)
-        if checksum != _checksum(*header):
-            raise _damaged(self._path, "its header is not as it was written")
-        self.import_id, started, *bound = header
+        self.import_id, started, self.binding = _header(self._path, self._db)
         self.started = started / 1000
-        self.binding = Binding(*bound)
         if binding is not None:
             _compare(self._path, self.binding, binding)
 
@@ -223,6 +223,21 @@ class JournalFile:
     def read(self, row: int) -> list[Record]:
         """Return what is known of this row and those after it, in order, a batch at the most."""
         return self._select("WHERE row >= ? ORDER BY row LIMIT ?", row, BATCH)
+
+    def decided(self, most: int) -> dict[int, int]:
+        """Count, by status, the first rows up to one that is not there or may be sent again."""
+        found = self._db.execute(_FIRST_UNDECIDED, _FINAL).fetchone()
+        (end,) = found or (self.top + 1,)
+        found = self._db.execute(
+            "SELECT status, count(*) FROM rows WHERE row < ? GROUP BY status", (min(end, most),)
+        )
+        return dict(found)
+
+    def rejected(self, row: int) -> list[Record]:
+        """Return the rows from this one on that are rejected; a batch."""
+        return self._select(
+            "WHERE row >= ? AND status = ? ORDER BY row LIMIT ?", row, REJECTED, BATCH
+        )
 
     def undecided(self, row: int) -> list[Record]:
         """Return the rows from this one on whose outcome is open, unknown or held; a batch."""
@@ -275,6 +290,28 @@ def _stored(record: Record) -> tuple[Any, ...]:
     row, status, attempts, sent, id_, key, reason, body = record
     columns = (row, status, attempts, sent, _packed(id_), key, reason, body)
     return (*columns, _checksum(*columns))
+
+
+def peek(path: Path) -> Binding | None:
+    """Return what a journal is bound to, or None where there is none that can be read."""
+    try:
+        with closing(_connect(path.resolve(), "mode=ro&immutable=1")) as db:
+            *_, binding = _header(path, db)
+    except (sqlite3.Error, UnicodeError, OSError, JournalError):  # opening it tells what is wrong
+        return None
+    return binding
+
+
+def _header(path: Path, db: sqlite3.Connection) -> tuple[str, int, Binding]:
+    """Return an import's id, when it began (ms), and what it is bound to."""
+    found = db.execute(
+        "SELECT checksum, import_id, started, digest, target, mapping, survey FROM header"
+    )
+    checksum, *header = found.fetchone() or (None,)
+    if checksum != _checksum(*header):
+        raise _damaged(path, "its header is not as it was written")
+    import_id, started, *bound = header
+    return import_id, started, Binding(*bound)
 
 
 def _checksum(*values: Any) -> int:
@@ -332,7 +369,7 @@ def _create(path: Path, binding: Binding, import_id: str, now: float) -> bool:
             db.execute(_HEADER)
             db.execute(_ROWS)
             values = (*header, 0, _checksum(*header))
-            db.execute("INSERT INTO header VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+            db.execute("INSERT INTO header VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
             db.execute("COMMIT")
         return _put_in_place(draft, path)
     finally:
@@ -371,7 +408,7 @@ def _look(path: Path) -> None:
         is_open = (1,) in db.execute("SELECT open FROM header").fetchall()
     if is_open and not had_log and not log.exists():  # asked twice: a process may just begin
         raise _damaged(path, f"{log.name}, which holds its last rows, is not beside it")
-    if log.exists() and _is_broken(log):
+    if log.exists() and is_broken(log):
         _refuse_if_held(path)  # a log that is being written may look so
         raise _damaged(path, f"{log.name} is broken before its end")
 
@@ -383,43 +420,6 @@ def _refuse_if_held(path: Path) -> None:
         except sqlite3.OperationalError as error:
             if _is(error, sqlite3.SQLITE_BUSY):
                 raise
-
-
-def _is_broken(log: Path) -> bool:
-    """Tell whether a write-ahead log goes on after the end that SQLite would find in it.
-
-    Each transaction was on disk before the next one began, so only the last may be torn: past the
-    end there is one commit at the most. Format: https://sqlite.org/fileformat2.html#walformat
-    """
-    with log.open("rb") as stream:
-        header = stream.read(_LOG_HEADER.size)
-        if len(header) < _LOG_HEADER.size:
-            return False
-        magic, page_size, salts, sums = _LOG_HEADER.unpack(header)
-        words = struct.Struct("<II" if magic == _LITTLE_ENDIAN else ">II")
-        if (found := _summed(words, header[:24], bytes(8))) != sums:
-            return bool(stream.read(1))
-        torn = ended = False
-        for frame in iter(partial(stream.read, 24 + page_size), b""):
-            ours = frame[8:16] == salts
-            if not torn:
-                whole = ours and len(frame) == 24 + page_size
-                found = _summed(words, frame[:8] + frame[24:], found) if whole else b""
-                torn = found != frame[16:24]
-            if torn and ours:
-                if ended:
-                    return True
-                ended = frame[4:8] != bytes(4)  # a commit
-    return False
-
-
-def _summed(words: struct.Struct, data: bytes, sums: bytes) -> bytes:
-    """Go on with the checksum of a write-ahead log, which each frame has of all before it."""
-    one, two = _SUMS.unpack(sums)
-    for first, second in words.iter_unpack(data):
-        one = (one + first + two) & 0xFFFF_FFFF
-        two = (two + second + one) & 0xFFFF_FFFF
-    return _SUMS.pack(one, two)
 
 
 def _compare(path: Path, bound: Binding, given: Binding) -> None:

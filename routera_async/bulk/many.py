@@ -115,11 +115,13 @@ async def create_many(
     journal: Journal | None = None,
     hooks: Sequence[Hook] = (),
     stop: asyncio.Event | None = None,
+    start: int = 0,
     clock: Callable[[], float] = time.time,
 ) -> AsyncGenerator[Outcome[T]]:
     """Yield the outcome of each row as it is known; those in doubt at the end, when reconciled.
 
     `verbs` gives what an import does, through a limiter; `timeout` is an attempt's, in seconds.
+    The first of `rows` is the input's row `start`; an earlier run has decided those before it.
     Once `stop` is set no row is sent any more.
     """
     limiter = Limiter(
@@ -144,6 +146,7 @@ async def create_many(
             concurrency=concurrency,
             slots=limiter,
             books=books,
+            start=start,
         )
         stopped: BaseException | None = None
         async with aclosing(outcomes):

@@ -179,7 +179,8 @@ def _line(value: dict[str, Any]) -> str:
 class Summary:
     """The tally of one import: what became of every row that was read.
 
-    `seconds` is how long it took; `journal` and `rejects` are paths, or None when there is none.
+    `resumed` of the rows that were read were done by an earlier run. `seconds` is how long it took;
+    `journal` and `rejects` are paths, or None when there is none.
     """
 
     read: int = 0
@@ -188,6 +189,7 @@ class Summary:
     rejected: int = 0
     unknown: int = 0
     not_sent: int = 0
+    resumed: int = 0
     requests: int = 0
     retries: int = 0
     seconds: float = 0.0

@@ -1,6 +1,8 @@
 """What a file's reader gives: numbered rows, good or bad, and what a first pass has found."""
 
 import gzip
+import hashlib
+import json
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -48,6 +50,19 @@ class Survey:
     columns: tuple[str, ...]
     fault: str | None = None
 
+    def as_text(self) -> str:
+        """Return it as `of_text` reads it."""
+        return json.dumps([self.rows, self.columns])
+
+    @classmethod
+    def of_text(cls, text: str) -> "Survey | None":
+        """Return the faultless survey that a text tells of, or None when it tells of none."""
+        try:
+            rows, columns = json.loads(text)
+            return cls(int(rows), tuple(columns))
+        except (ValueError, TypeError):
+            return None
+
 
 class Source(ABC):
     """An open input file: its columns, how many rows it has, and the rows themselves."""
@@ -57,6 +72,7 @@ class Source(ABC):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._survey: Survey | None = None
+        self._digest: str | None = None
 
     @property
     @abstractmethod
@@ -78,6 +94,23 @@ class Source(ABC):
         if self._survey is None:
             self._survey = self._read_through()
         return self._survey
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the file's bytes in hex, read the first time that this is asked.
+
+        Raises ConfigurationError when it cannot be read.
+        """
+        if self._digest is None:
+            try:
+                with self.path.open("rb") as stream:
+                    self._digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            except OSError as error:
+                raise ConfigurationError(f"{self.path}: cannot be read: {reason(error)}") from None
+        return self._digest
+
+    def recall(self, survey: Survey) -> None:
+        """Take what an earlier reading of the same bytes has found, instead of reading again."""
+        self._survey = survey
 
     def _stopped(self, line: int, error: BaseException) -> ConfigurationError:
         return ConfigurationError(

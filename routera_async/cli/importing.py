@@ -21,7 +21,6 @@ from routera_async.bulk.books import OnRepeat
 from routera_async.bulk.engine import Outcome
 from routera_async.bulk.many import Bulk
 from routera_async.bulk.mapping import Mapping
-from routera_async.bulk.readers import open_source
 from routera_async.cli.failures import INTERRUPTED, REFUSED, UNKNOWN, USAGE
 from routera_async.cli.kinds import KINDS, Kind, Plural
 from routera_async.cli.progress import Progress, Watch, console, progress
@@ -37,7 +36,7 @@ from routera_async.errors import (
     one_line,
 )
 from routera_async.events import Event
-from routera_async.importing import FileImport, ImportProgress, ImportSettings
+from routera_async.importing import FileImport, ImportProgress, ImportSettings, open_input
 from routera_async.sandbox import Sandbox
 
 _MOST = 1_000
@@ -259,8 +258,9 @@ class Shown:
 
     @classmethod
     def prepared(cls, file: Path, options: Options) -> "Shown":
-        """Read the file through once and settle the mapping."""
-        source = open_source(file)
+        """Read the file through, unless an earlier run has, and settle the mapping."""
+        settings = options.settings()
+        source = open_input(file, settings)
         mapping = Mapping.build(
             source.columns,
             known_fields=field_names(options.kind.new),
@@ -270,7 +270,7 @@ class Shown:
             missing=options.missing,
             file=options.mapping,
         )
-        work = FileImport.prepared(source, mapping=mapping, settings=options.settings())
+        work = FileImport.prepared(source, mapping=mapping, settings=settings)
         shown = cls(work, options)
         if work.unused:
             shown.note(f"columns not imported: {', '.join(work.unused)}")
@@ -305,9 +305,9 @@ class Shown:
             keys=options.kind.new.unique,
             database=None if options.dry_run else options.sandbox_db,
         )
-        if work.resumed:
+        if summary.resumed:
             self.note(
-                f"{work.resumed:,} rows were done by an earlier run, as {summary.journal} tells"
+                f"{summary.resumed:,} rows were done by an earlier run, as {summary.journal} tells"
             )
         if options.dry_run:
             return REFUSED if summary.rejected else 0

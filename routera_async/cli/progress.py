@@ -42,16 +42,14 @@ class Watch:
     """What is known of an import while it runs; a hook that hears of attempts and pauses.
 
     `total` is how many rows will be read, `give_up_after` how many seconds an outage is waited
-    out; `clock` gives seconds. Of the `done` rows an earlier run has done the `resumed` ones; the
-    answers to those `in_doubt` were lost, which is settled at the end.
+    out; `clock` gives seconds. The answers to the rows `in_doubt` were lost, which is settled at
+    the end.
     """
 
     total: int
     summary: Summary = attrs.field(factory=Summary)
     clock: Callable[[], float] = time.monotonic
     give_up_after: float | None = None
-    done: int = 0
-    resumed: int = 0
     in_doubt: set[int] = attrs.field(factory=set)
     in_flight: int = 0
     paused: str | None = None
@@ -82,10 +80,13 @@ class Watch:
 
     def told(self, outcome: Outcome[Any]) -> None:
         """Take note that a row is done."""
-        self.done += 1
-        self.resumed += outcome.resumed
         self.in_doubt.discard(outcome.row)
         self.looking = None
+
+    @property
+    def done(self) -> int:
+        """How many rows have an outcome."""
+        return self.summary.outcomes
 
     @property
     def elapsed(self) -> float:
@@ -95,7 +96,7 @@ class Watch:
     @property
     def rate(self) -> float:
         """Rows done a second by this run."""
-        return (self.done - self.resumed) / self.elapsed if self.elapsed > 0 else 0.0
+        return (self.done - self.summary.resumed) / self.elapsed if self.elapsed > 0 else 0.0
 
     @property
     def left(self) -> float | None:

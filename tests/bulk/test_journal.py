@@ -57,6 +57,40 @@ def one_line(error):
 # What is known
 
 
+@given(known=st.dictionaries(st.integers(0, 9), st.sampled_from(STATUSES)), most=st.integers(0, 11))
+@settings(max_examples=60, deadline=None)
+async def test_the_first_rows_that_are_decided(known, most):
+    """They are counted up to a row that is missing, or that may be sent again."""
+    final, expected = {"created", "duplicate", "rejected"}, {}
+    for row in range(most):
+        if known.get(row) not in final:
+            break
+        expected[known[row]] = expected.get(known[row], 0) + 1
+    with in_memory() as folder:
+        async with opened(folder / "a.journal") as journal:
+            for row, status in known.items():
+                journal.settle(row, status)
+            assert await journal.decided(most) == expected
+            rejected = [row for row in sorted(known) if known[row] == "rejected"]
+            assert [entry.row async for entry in journal.rejected()] == rejected
+
+
+async def test_what_a_journal_is_bound_to_is_seen_from_outside(path):
+    """Without opening it, and also while it is open; where there is none, none is made."""
+    assert Journal.peek(path) is None
+    assert not path.exists()
+    bound = Binding(BINDING.digest, BINDING.target, BINDING.mapping, "[3, []]")
+    async with Journal.open(path, bound):
+        assert (seen := Journal.peek(path)) == bound
+        assert seen.survey == "[3, []]"
+    async with Journal.open(path, BINDING) as journal:  # what the input holds is not compared
+        assert journal.binding.survey == "[3, []]"
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE header SET survey = '[4, []]'")
+    db.close()
+    assert Journal.peek(path) is None
+
+
 async def test_what_was_told_is_known(path):
     """What was intended and settled is known, in this process and in the next one."""
     async with opened(path) as journal:
@@ -486,7 +520,7 @@ def of_another_version(path):
     """Make a journal that a later routera may make."""
     grown(path, [])
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA user_version = 3")
     db.close()
 
 
@@ -500,7 +534,7 @@ def truncated(path):
     ("made", "said"),
     [
         (foreign, "not a journal of an import"),
-        (of_another_version, "version 2"),
+        (of_another_version, "version 3"),
         (truncated, "is damaged"),
         (lambda path: path.write_bytes(b""), "not a journal of an import"),
         (lambda path: path.write_text("ticket_name,pipeline\n" * 99), "is damaged"),

@@ -324,10 +324,10 @@ OUTCOMES = ("created", "duplicate", "rejected", "unknown", "not_sent")
 
 def test_a_summary_is_printed_in_a_fixed_order():
     """Machines read the keys in the order that the documents give."""
-    keys = ["read", *OUTCOMES, "requests", "retries", "seconds", "journal", "rejects"]
+    keys = ["read", *OUTCOMES, "resumed", "requests", "retries", "seconds", "journal", "rejects"]
     assert list(Summary().as_dict()) == keys
     assert Summary(read=2, seconds=1.23456, rejects="t.rejects.csv").as_dict() == {
-        **dict.fromkeys((*OUTCOMES, "requests", "retries"), 0),
+        **dict.fromkeys((*OUTCOMES, "resumed", "requests", "retries"), 0),
         "read": 2,
         "seconds": 1.235,
         "journal": None,

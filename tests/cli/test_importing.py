@@ -16,7 +16,7 @@ HEADER = "ticket_name,pipeline,ticket_stage,external_id\n"
 GOOD = HEADER + "First,default,new,1\nSecond,default,new,2\n"
 KEYS = [
     *("read", "created", "duplicate", "rejected", "unknown", "not_sent"),
-    *("requests", "retries", "seconds", "journal", "rejects"),
+    *("resumed", "requests", "retries", "seconds", "journal", "rejects"),
 ]
 
 

@@ -28,7 +28,7 @@ def test_an_interrupt_outside_an_import_is_130(monkeypatch, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("routera_async.cli.importing.open_source", interrupted)
+    monkeypatch.setattr("routera_async.cli.importing.open_input", interrupted)
     assert run(["import", "any.csv", "--sandbox"]) == 130
     assert capsys.readouterr().err == "interrupted\n"
 

@@ -116,6 +116,22 @@ def _forget_what_is_nameless() -> Planted:
     return patch.object(ImportBooks, "_note_nameless", lambda *_: None)
 
 
+def _forget_the_keys_of_rows_passed_over() -> Planted:
+    real = ImportBooks.known
+
+    async def known(self: Any, row: int, given: Any) -> Any:
+        self._asked = row
+        return await real(self, row, given)
+
+    return patch.object(ImportBooks, "known", known)
+
+
+def _pass_over_rows_in_doubt() -> Planted:
+    final = (*journal_file._FINAL, journal_file.UNKNOWN)
+    where = journal_file._FIRST_UNDECIDED.replace("?, ?", "?, ?, ?", 1)
+    return patch.multiple(journal_file, _FINAL=final, _FIRST_UNDECIDED=where)
+
+
 def _trust_any_record() -> Planted:
     """Take whatever has the key for ours."""
     real = many.reconcile
@@ -171,6 +187,8 @@ BUGS = [
     ),
     Bug("whatever has the key is ours", _trust_any_record),
     Bug("outcomes are lost in a commit", _lose_outcomes),
+    Bug("the keys of rows passed over are forgotten", _forget_the_keys_of_rows_passed_over),
+    Bug("rows in doubt are passed over", _pass_over_rows_in_doubt),
 ]
 
 
