@@ -21,14 +21,18 @@ from pathlib import Path
 
 import pytest
 
-import routera_async
+import routera_async.sandbox
 from routera_async import RouteraClient
 from routera_async.cli import run
 from tests.cli.elsewhere import ROUTER, elsewhere
 
 ROOT = Path(__file__).parents[1]
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+WALKED = {DOCS / "start.md", DOCS / "tutorial.md"}
+"""Pages whose steps need one another: test_walking walks them."""
+
 BLOCK = re.compile(
     r"(?:^<!-- (?P<mark>[^\n]*?) -->\n+)?^```(?P<kind>python|console)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
@@ -42,7 +46,7 @@ def blocks(kind):
     for page in PAGES:
         content = page.read_text("utf-8")
         for match in BLOCK.finditer(content):
-            if match["kind"] == kind:
+            if match["kind"] == kind and page not in WALKED:
                 line = content[: match.start("text")].count("\n")
                 yield page, line, match["mark"] or "", match["text"]
 
@@ -171,17 +175,26 @@ def served(words):
     return process.returncode
 
 
-def test_every_public_name_is_in_the_reference():
+@pytest.mark.parametrize("module", [routera_async, routera_async.sandbox], ids=str)
+def test_every_public_name_is_in_the_reference(module):
     """docs/reference.md has a directive for each name of `__all__`, and for no other."""
-    reference = (ROOT / "docs/reference.md").read_text("utf-8")
-    named = re.findall(r"^::: routera_async\.(\w+)$", reference, re.MULTILINE)
-    assert sorted(named) == sorted(set(routera_async.__all__) - {"__version__"})
+    reference = (DOCS / "reference.md").read_text("utf-8")
+    named = re.findall(rf"^::: {module.__name__}\.(\w+)$", reference, re.MULTILINE)
+    assert sorted(named) == sorted(set(module.__all__) - {"__version__"})
+
+
+def test_every_public_module_is_in_the_reference():
+    """Whatever the reference names belongs to a module that the test above holds to it."""
+    reference = (DOCS / "reference.md").read_text("utf-8")
+    modules = set(re.findall(r"^::: ([\w.]+)\.\w+$", reference, re.MULTILINE))
+    assert modules == {"routera_async", "routera_async.sandbox"}
 
 
 def test_every_page_is_linked():
     """Each page of the docs can be reached from the README, and no link of a page leads nowhere."""
     readme = (ROOT / "README.md").read_text("utf-8")
-    assert [page.name for page in PAGES[1:] if f"docs/{page.name}" not in readme] == []
+    paths = [page.relative_to(ROOT).as_posix() for page in PAGES[1:]]
+    assert [path for path in paths if path not in readme] == []
     for page in [*PAGES, CONTRIBUTING]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"

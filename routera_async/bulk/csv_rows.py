@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -91,6 +91,7 @@ class CsvSource(Source):
         if head is None:
             raise ConfigurationError(f"{self.path}: is empty: its first line must name its columns")
         line, names, problem, _ = head
+        names = _numbered(names)
         problem = problem or _bad_names(names)
         if problem:
             raise ConfigurationError(f"{self.path}: the header on line {line}: {problem}")
@@ -100,6 +101,17 @@ class CsvSource(Source):
 def _as_text(stream: BinaryIO) -> TextIO:
     # newline="" hands each line's end over as it is; surrogateescape keeps what is not UTF-8.
     return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def _numbered(names: list[str]) -> list[str]:
+    """Return the names with those that repeat an earlier one numbered: Labels, Labels (2)."""
+    seen: Counter[str] = Counter()
+    numbered = []
+    for name in names:
+        seen[name] += 1
+        repeats = seen[name] > 1 and name.strip()
+        numbered.append(f"{name} ({seen[name]})" if repeats else name)
+    return numbered
 
 
 def _bad_names(names: list[str]) -> str | None:

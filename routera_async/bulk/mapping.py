@@ -3,15 +3,17 @@
 The same three settings come as options of the command line and from a TOML file:
 
     --map FIELD=COLUMN[:TYPE[:FORMAT]]    [map]       FIELD = "COLUMN:TYPE", or
-                                                      FIELD = {column, type, format}
+                                                      FIELD = {column, type, format, empty}
+                                                      or {column, values, other, empty}
     --set FIELD=VALUE                     [set]       FIELD = "text", 5, true or 2026-11-23
     --template FIELD="{a} {b}"            [template]  FIELD = "{a} {b}"
     --missing TEXT                        missing = ["?"]
 
 An option replaces what the file says of its field. A column named like a known field maps itself
 unless that field is set otherwise. COLUMN may hold colons: the longest text that is a column wins.
-FORMAT is strptime's; a time without a zone is taken to be in UTC. The texts that mean missing
-are the options' and the file's together.
+FORMAT is strptime's; a time without a zone is taken to be in UTC. `values` is a table of cells and
+what each becomes, `other` what a cell becomes that is not in it, `empty` what an empty one does.
+The texts that mean missing are the options' and the file's together.
 """
 
 import math
@@ -102,22 +104,85 @@ class FromTemplate:
         if not full:
             return None
         written = "".join(
-            self._text(column, cells[column]) if column in full else literal
+            _cell_text(self.field, column, cells[column]) if column in full else literal
             for literal, column in self.parts
         )
         return written if len(full) == len(self.columns) else written.strip()
 
-    def _text(self, column: str, cell: Any) -> str:
-        try:
-            return text(cell)
-        except ValueError as error:
-            raise _bad_cell(self.field, column, cell, error) from None
+
+@attrs.frozen
+class Translated:
+    """A field that takes what a table says of a column's cell.
+
+    `values` are pairs of a cell's text, as `_as_key` writes it, and what it becomes. A cell that
+    is in none becomes `other`, and is bad when that is None.
+    """
+
+    field: str
+    column: str
+    values: tuple[tuple[str, Any], ...]
+    other: Any = None
+    _table: dict[str, Any] = attrs.field(init=False, eq=False, repr=False)
+
+    @_table.default
+    def _by_key(self) -> dict[str, Any]:
+        return dict(self.values)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it reads."""
+        return (self.column,)
+
+    def value(self, cells: dict[str, Any], missing: frozenset[str]) -> Any:
+        """Return what the cell becomes, or None when it is empty."""
+        cell = cells.get(self.column)
+        if is_empty(cell, missing):
+            return None
+        key = _as_key(_cell_text(self.field, self.column, cell))
+        if (value := self._table.get(key, self.other)) is None:
+            raise _bad_cell(self.field, self.column, cell, "is none of its values")
+        return value
 
 
-Setting = FromColumn | Constant | FromTemplate
+@attrs.frozen
+class WithDefault:
+    """A field that has `empty` wherever another setting leaves it out."""
+
+    setting: FromColumn | Translated
+    empty: Any
+
+    @property
+    def field(self) -> str:
+        """The field that it fills."""
+        return self.setting.field
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it reads."""
+        return self.setting.columns
+
+    def value(self, cells: dict[str, Any], missing: frozenset[str]) -> Any:
+        """Return the field's value, which is never None."""
+        value = self.setting.value(cells, missing)
+        return self.empty if value is None else value
 
 
-def _bad_cell(field: str, column: str, cell: Any, error: ValueError) -> ValidationError:
+Setting = FromColumn | Translated | WithDefault | Constant | FromTemplate
+
+
+def _as_key(cell: str) -> str:
+    """Return what two cells share that one value is written for: letters in any case, no blanks."""
+    return cell.strip().casefold()
+
+
+def _cell_text(field: str, column: str, cell: Any) -> str:
+    try:
+        return text(cell)
+    except ValueError as error:
+        raise _bad_cell(field, column, cell, error) from None
+
+
+def _bad_cell(field: str, column: str, cell: Any, error: object) -> ValidationError:
     shown = repr(cell)
     if len(shown) > _SHOWN:
         shown = shown[: _SHOWN - 1] + "…"
@@ -214,26 +279,43 @@ class _Builder:
             if field not in replaced
         )
 
-    def column(self, origin: str, field: str, value: Any) -> FromColumn:
-        if isinstance(value, dict):
-            column, name, form = self._from_table(origin, value)
-        else:
+    def column(self, origin: str, field: str, value: Any) -> FromColumn | Translated | WithDefault:
+        table = value if isinstance(value, dict) else {}
+        _check_keys(origin, table, ("column", "type", "format", "values", "other", "empty"))
+        setting = self._filled(origin, field, value)
+        if "empty" in table:
+            return WithDefault(setting, _constant(f"{origin}.empty", table["empty"]))
+        return setting
+
+    def _filled(self, origin: str, field: str, value: Any) -> FromColumn | Translated:
+        if not isinstance(value, dict):
             column, name, form = self._split(origin, _as_text(origin, value))
+        elif "values" in value or "other" in value:
+            return self._translated(origin, field, value)
+        else:
+            column, name, form = self._from_table(origin, value)
         try:
             return FromColumn(field, column, name, form)
         except ValueError as error:
             raise ConfigurationError(f"{origin}: {error}") from None
 
+    def _translated(self, origin: str, field: str, value: dict[str, Any]) -> Translated:
+        column, name, form = self._from_table(origin, value)
+        if name is not None or form is not None:
+            raise ConfigurationError(f"{origin}: values have the types that they are written with")
+        table = value.get("values")
+        if not isinstance(table, dict) or not table:
+            raise ConfigurationError(f'{origin}: values must be a table: {{"Open" = "new"}}')
+        values: dict[str, Any] = {}
+        for cell, becomes in table.items():
+            if _as_key(cell) in values:
+                raise ConfigurationError(f"{origin}.values: {cell!r} is given twice")
+            values[_as_key(cell)] = _constant(f"{origin}.values: {cell!r}", becomes)
+        other = _constant(f"{origin}.other", value["other"]) if "other" in value else None
+        return Translated(field, column, tuple(sorted(values.items())), other)
+
     def constant(self, origin: str, field: str, value: Any) -> Constant:
-        if isinstance(value, datetime):
-            value = utc_text(value)
-        elif isinstance(value, date):
-            value = value.isoformat()
-        if not isinstance(value, str | int | float) or not _is_finite(value):
-            raise ConfigurationError(f"{origin}: must be a text, a number, true, false or a date")
-        if is_empty(value):
-            raise ConfigurationError(f"{origin}: gives no value")
-        return Constant(field, value)
+        return Constant(field, _constant(origin, value))
 
     def template(self, origin: str, field: str, value: Any) -> FromTemplate:
         parts = tuple(self._parts(origin, _as_text(origin, value)))
@@ -270,7 +352,6 @@ class _Builder:
         raise self._unknown(origin, typed[1] if typed else written)
 
     def _from_table(self, origin: str, value: dict[str, Any]) -> tuple[str, str | None, str | None]:
-        _check_keys(origin, value, ("column", "type", "format"))
         if "column" not in value:
             raise ConfigurationError(f"{origin}: needs a column")
         column, name, form = (
@@ -317,6 +398,19 @@ def _pair(option: str, written: str) -> tuple[str, str]:
         wanted = {"--map": "COLUMN", "--set": "VALUE"}.get(option, "'{COLUMN} {COLUMN}'")
         raise ConfigurationError(f"{option} {written}: has no '='; write FIELD={wanted}")
     return field.strip(), rest
+
+
+def _constant(origin: str, value: Any) -> Any:
+    """Return a value that a file gives as it is sent; a date or a time becomes its text."""
+    if isinstance(value, datetime):
+        value = utc_text(value)
+    elif isinstance(value, date):
+        value = value.isoformat()
+    if not isinstance(value, str | int | float) or not _is_finite(value):
+        raise ConfigurationError(f"{origin}: must be a text, a number, true, false or a date")
+    if is_empty(value):
+        raise ConfigurationError(f"{origin}: gives no value")
+    return value
 
 
 def _is_finite(value: str | float) -> bool:

@@ -238,6 +238,69 @@ def test_a_template_takes_no_list():
         build(["a"], templates=["f=<{a}>"]).fields({"a": [1]})
 
 
+# --- values, other and empty ----------------------------------------------------------------------
+
+STAGES = """
+[map.ticket_stage]
+column = "a"
+values = {Open = "open", "In Progress" = "open", Solved = "closed"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("cell", "stage"),
+    [("Open", "open"), (" in progress ", "open"), ("SOLVED", "closed"), ("", None), ("?", None)],
+)
+def test_values_translate_a_cell(toml, cell, stage):
+    """A cell becomes what the table says, in any case and with blanks around it, or is empty."""
+    mapping = build(["a"], file=toml(STAGES), missing=["?"])
+    assert mapping.fields({"a": cell}).get("ticket_stage") == stage
+    assert mapping.unused(["a"]) == ()
+
+
+@pytest.mark.parametrize("cell", ["Closed", "Open!", 5, ["Open"]])
+def test_a_cell_without_a_value_is_bad_unless_there_is_another(toml, cell):
+    """What the table does not know is an error of that row, and never guessed."""
+    with pytest.raises(ValidationError, match=r"field 'ticket_stage', column 'a': .* is no"):
+        build(["a"], file=toml(STAGES)).fields({"a": cell})
+    if not isinstance(cell, list):
+        other = build(["a"], file=toml(STAGES + 'other = "new"\n'))
+        assert other.fields({"a": cell}) == {"ticket_stage": "new"}
+
+
+def test_values_have_the_types_that_they_are_written_with(toml):
+    """A cell may become a number, a checkbox or a date, and JSON values are looked up as text."""
+    values = "{1 = 10, 2 = 0.5, true = false, day = 2026-11-23}"
+    mapping = build(["a"], file=toml(f'[map]\nf = {{column = "a", values = {values}}}\n'))
+    cells = (1, "2", True, "day")
+    assert [mapping.fields({"a": cell})["f"] for cell in cells] == [10, 0.5, False, "2026-11-23"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "three"),
+    [
+        ('column = "a"', "3"),
+        ('column = "a", type = "number"', 3),
+        ('column = "a", values = {3 = "low"}', "low"),
+    ],
+)
+def test_empty_fills_what_the_cell_leaves_out(toml, setting, three):
+    """An empty cell becomes `empty`, and any other is what it would be without."""
+    mapping = build(["a"], file=toml(f"[map]\nf = {{{setting}, empty = 0}}\n"), missing=["?"])
+    told = [mapping.fields({"a": cell}) for cell in ("3", "", "?", None)]
+    assert told == [{"f": three}, {"f": 0}, {"f": 0}, {"f": 0}]
+    assert mapping.unused(["a"]) == ()
+
+
+def test_a_table_of_values_is_one_text_in_any_order(toml):
+    """A journal is bound to what cells become, and not to how that was written."""
+    first, swapped, another = (
+        build(["a"], file=toml(f'[map]\nf = {{column = "a", values = {values}}}\n')).as_text()
+        for values in ("{x = 1, y = 2}", "{Y = 2, X = 1}", "{x = 1, y = true}")
+    )
+    assert first == swapped != another
+
+
 # --- bad settings ---------------------------------------------------------------------------------
 
 BAD_SETTINGS = {
@@ -391,6 +454,23 @@ BAD_FILES = {
     "unknown option": ('[map]\nf = {column = "a", typ = "x"}\n', "has no setting 'typ'"),
     "bad type": ('[map]\nf = {column = "a", type = "x"}\n', "'x' is no type"),
     "format alone": ('[map]\nf = {column = "a", format = "%Y"}\n', "a format needs a type"),
+    "values are a text": ('[map]\nf = {column = "a", values = "x"}\n', "values must be a table"),
+    "no values": ('[map]\nf = {column = "a", values = {}}\n', "values must be a table"),
+    "other alone": ('[map]\nf = {column = "a", other = "x"}\n', "values must be a table"),
+    "a list of values": ('[map]\nf = {column = "a", values = {x = [1]}}\n', "f.values: 'x': must"),
+    "a value twice": (
+        '[map]\nf = {column = "a", values = {x = 1, X = 2}}\n',
+        "f.values: 'X' is given twice",
+    ),
+    "values of a type": (
+        '[map]\nf = {column = "a", type = "number", values = {x = 1}}\n',
+        "values have the types that they are written with",
+    ),
+    "an empty other": (
+        '[map]\nf = {column = "a", values = {x = 1}, other = ""}\n',
+        "f.other: gives",
+    ),
+    "an empty empty": ('[map]\nf = {column = "a", empty = " "}\n', "[map] f.empty: gives no value"),
     "a list": ("[set]\nf = [1]\n", "[set] f: must be a text, a number, true, false or a date"),
     "a time": ("[set]\nf = 10:30:00\n", "must be a text, a number"),
     "not a number": ("[set]\nf = nan\n", "must be a text, a number"),

@@ -138,6 +138,14 @@ def test_survey_gives_the_exact_count_and_all_names(write):
     assert (survey.rows, survey.columns, survey.fault) == (3, ("b", "a"), None)
 
 
+def test_columns_of_one_name_are_numbered(write):
+    """Jira writes a column for each label of an issue, and names them all Labels."""
+    source = open_source(write("a,Labels,b,Labels,Labels\n1,x,2,y,\n"))
+    assert source.columns == ("a", "Labels", "b", "Labels (2)", "Labels (3)")
+    (row,) = source.rows()
+    assert row.values == {"a": "1", "Labels": "x", "b": "2", "Labels (2)": "y", "Labels (3)": ""}
+
+
 def test_survey_is_made_once(write):
     """Asking again does not read the file again."""
     path = write('{"b": 1}\n', "t.jsonl")
@@ -344,7 +352,7 @@ BAD_FILES = {
     "UTF-16 without a mark": ("t.csv", "a,b\n".encode("utf-16-le"), "a NUL byte on line 1"),
     "a workbook": ("t.csv", b"PK\x03\x04rest", "Excel workbook"),
     "gzip without .gz": ("t.csv", gzip.compress(b"a\n1\n"), "end its name in .gz"),
-    "duplicate names": ("t.csv", b"a,b,a\n1,2,3\n", "two columns are named 'a'"),
+    "a name like a number": ("t.csv", b"a,a (2),a\n1,2,3\n", "two columns are named 'a (2)'"),
     "a blank name": ("t.csv", b"a, ,c\n1,2,3\n", "column 2 has no name"),
     "a quote in the header": ("t.csv", b'a,"b\n1,2\n', "a quote opened on this line"),
     "two delimiters": ("t.csv", b"a;b\tc\n", "both semicolons and tabs"),
