@@ -11,6 +11,7 @@ from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
 from ._budget import Bucket
+from ._limits import Limits
 from .errors import ConfigurationError, Overloaded
 from .retries import RetryBudget
 
@@ -103,6 +104,7 @@ class Pool:
     def __init__(self, limit: int, http: ClientSession | None) -> None:
         self.loop = asyncio.get_running_loop()
         self.open = True
+        self.limits = Limits(self.loop)
         self.http = http or _http(limit)
         self._buckets: dict[RetryBudget, Bucket] = {}
         self._owned = http is None

@@ -220,7 +220,7 @@ class Session:
         )
         pool.began()
         try:
-            async with asyncio.timeout_at(call.deadline):
+            with pool.limits.until(call.deadline):
                 result = await self._until_decided(call, pool)
         except TimeoutError:
             result = call.cut_off or NotSentError(
@@ -312,11 +312,11 @@ class Session:
             return error
         call.admitted = True
         try:
-            token = await self._token(call.refused)
+            token = await self._token(pool, call.refused)
             result = await self._exchange(call, pool, token, limit)
             if isinstance(result, UnauthorizedError) and call.refused is None:
                 call.refused = token
-                fresh = await self._token(token)
+                fresh = await self._token(pool, token)
                 if fresh != token:
                     result = await self._exchange(call, pool, fresh, limit)
         except RouteraError as error:
@@ -326,10 +326,10 @@ class Session:
         finally:
             pool.leave()
 
-    async def _token(self, refused: str | None) -> str:
+    async def _token(self, pool: Pool, refused: str | None) -> str:
         limit = self._options.timeout
         try:
-            async with asyncio.timeout(limit):
+            with pool.limits.until(pool.loop.time() + limit):
                 token = await self._auth.token(refused=refused)
             return token if isinstance(token, Secret) else checked_token(token)
         except RouteraError:
@@ -350,7 +350,7 @@ class Session:
         if self._hooks:
             self._tell(AttemptStarted(call.method, call.url.path, number))
         try:
-            async with asyncio.timeout(limit * self._uniform(_JITTER, 1.0)):
+            with pool.limits.until(began + limit * self._uniform(_JITTER, 1.0)):
                 evidence.met(
                     await pool.http.request(
                         call.method,
