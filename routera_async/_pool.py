@@ -2,6 +2,7 @@
 
 import asyncio
 import warnings
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from weakref import WeakSet
 
@@ -109,10 +110,11 @@ class Pool:
         self._buckets: dict[RetryBudget, Bucket] = {}
         self._owned = http is None
         self._width = _width(limit, self.http)
-        self._slots = asyncio.Semaphore(self._width)
+        self._free = self._width
+        self._queue = deque[asyncio.Future[None]]()
         self._waiting = 0
         self._calls = 0
-        self._idle = asyncio.Event()
+        self._idle: asyncio.Event | None = None
         self._closing = asyncio.Lock()  # a generator cannot be closed by two at once
 
     async def close_with_loop(self) -> None:
@@ -135,25 +137,40 @@ class Pool:
             bucket = self._buckets[budget] = Bucket(budget)
         return bucket
 
-    async def admit(self, max_waiting: int | None) -> None:
-        """Take a place among those in flight, waiting for it in order.
+    def enter(self, max_waiting: int | None) -> bool:
+        """Take a place among those in flight, if one is free: else `queue` for it.
 
-        Raises `Overloaded` at once when `max_waiting` others wait already.
+        Raises `Overloaded` when there is a queue, and `max_waiting` others wait already.
         """
         if max_waiting is not None and self._would_wait and self.waiting >= max_waiting:
             raise Overloaded(f"{self.waiting} calls are waiting already: try again later")
-        if self._slots.locked():
-            self._waiting += 1
-            try:
-                await self._slots.acquire()
-            finally:
-                self._waiting -= 1
-        else:
-            await self._slots.acquire()
+        if not self._free:
+            return False
+        self._free -= 1
+        return True
+
+    async def queue(self) -> None:
+        """Wait for a place, behind those who wait already, and take it."""
+        place = self.loop.create_future()
+        self._queue.append(place)
+        self._waiting += 1
+        try:
+            await place
+        except asyncio.CancelledError:
+            if not place.cancelled():
+                self.leave()  # given in the very moment of the cancellation
+            raise
+        finally:
+            self._waiting -= 1
 
     def leave(self) -> None:
-        """Give the place back."""
-        self._slots.release()
+        """Give the place back: to the first in the queue who still wants it."""
+        while self._queue:
+            place = self._queue.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
+        self._free += 1
 
     @property
     def waiting(self) -> int:
@@ -166,22 +183,23 @@ class Pool:
 
     @property
     def _would_wait(self) -> bool:
-        return self._slots.locked() or self.waiting > 0
+        return not self._free or self.waiting > 0
 
     def began(self) -> None:
         """Count one more call that `drain` has to wait for."""
         self._calls += 1
-        self._idle.clear()
 
     def ended(self) -> None:
         """Count one call less."""
         self._calls -= 1
-        if not self._calls:
+        if not self._calls and self._idle is not None:
             self._idle.set()
+            self._idle = None
 
     async def drain(self) -> None:
         """Wait for the calls in flight, at most 30 seconds."""
         if self._calls:
+            self._idle = self._idle or asyncio.Event()
             try:
                 async with asyncio.timeout(_DRAIN):
                     await self._idle.wait()

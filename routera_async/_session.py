@@ -307,9 +307,11 @@ class Session:
         `limit` is in seconds, for the attempt.
         """
         try:
-            await pool.admit(None if call.admitted else self._max_waiting)
+            has_place = pool.enter(None if call.admitted else self._max_waiting)
         except Overloaded as error:
             return error
+        if not has_place:
+            await pool.queue()
         call.admitted = True
         try:
             token = await self._token(pool, call.refused)
