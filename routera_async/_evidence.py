@@ -1,6 +1,7 @@
 """What one attempt of a call saw, and what all of them together prove."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import attrs
@@ -141,8 +142,9 @@ class AnswerBody:
 
         A connection whose answer was not read to its end is closed, never used again.
         """
+        content = self._response.content
         try:
-            while self._keep(await self._response.content.readany()):
+            while self._keep(await content.readany()) and not content.at_eof():
                 pass
         except BaseException:
             self._response.close()
@@ -229,7 +231,7 @@ class Evidence:
         self.status: int | None = None
         self.error: str | None = None
         self._call = call
-        self._headers: dict[str, str] = {}
+        self._headers: Mapping[str, str] = {}
         self._answer: AnswerBody | None = None
         self._connected = True
 
@@ -253,7 +255,7 @@ class Evidence:
         if self.body is not None:
             self.body.check(response)
         self.status = response.status
-        self._headers = dict(response.headers)
+        self._headers = response.headers
         if self.status < _FIRST_FINAL:
             response.close()
         else:
@@ -266,8 +268,9 @@ class Evidence:
             await self._answer.read()
 
     def headers(self) -> dict[str, str]:
-        """Return the answer's headers, without the token."""
-        return {name.lower(): self._clean(value) for name, value in self._headers.items()}
+        """Return the answer's headers, the first of each name, without the token."""
+        first = dict(self._headers)
+        return {name.lower(): self._clean(value) for name, value in first.items()}
 
     def data(self) -> bytes:
         """Return what was read of the answer's body."""

@@ -24,6 +24,7 @@ from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from aiohttp import ClientSession
+from multidict import CIMultiDict
 from tenacity import RetryCallState
 
 from ._evidence import CANCELLED, AnswerBody, Call, Evidence, WitnessedBody
@@ -127,7 +128,7 @@ class Session:
         self._base = BaseURL(base_url)
         self._options = options
         self._how, self._hop = _how(self._base, proxy, tls)
-        self._headers = self._own_headers(options)
+        self._headers = _Headers(self._own_headers(options))
         self._max_waiting = max_waiting
         self._hooks = tuple(hooks)
         self._faulty: set[int] = set()
@@ -162,7 +163,7 @@ class Session:
         """Return a session that makes calls otherwise, over the same connections."""
         other = copy.copy(self)
         other._options = options  # noqa: SLF001 (it is one of our own)
-        other._headers = self._own_headers(options)  # noqa: SLF001
+        other._headers = _Headers(self._own_headers(options))  # noqa: SLF001
         return other
 
     def gated(self, gate: Gate, hooks: Iterable[Hook] = ()) -> "Session":
@@ -358,7 +359,7 @@ class Session:
                         call.method,
                         call.url,
                         data=evidence.body,
-                        headers={**self._headers, "Authorization": Secret(f"Bearer {token}")},
+                        headers=self._headers.with_token(token),
                         **self._how,
                     )
                 )
@@ -395,6 +396,22 @@ class Session:
                 if id(hook) not in self._faulty:
                     self._faulty.add(id(hook))
                     _log.exception("a hook raised; the calls go on, and this is not said again")
+
+
+class _Headers:
+    """What every request says of itself; made once for each token, for aiohttp copies it."""
+
+    def __init__(self, own: Mapping[str, str]) -> None:
+        self._own = own
+        self._token: str | None = None
+        self._made = CIMultiDict[str]()
+
+    def with_token(self, token: str) -> CIMultiDict[str]:
+        """Return the headers of a request that is sent with a token."""
+        if token is not self._token:
+            self._made = CIMultiDict(self._own, Authorization=Secret(f"Bearer {token}"))
+            self._token = token
+        return self._made
 
 
 class _TokenRoute:
