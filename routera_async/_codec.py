@@ -209,7 +209,8 @@ def _check(value: Any, name: str) -> None:
 
 def _dumps(value: Any) -> bytes:
     try:
-        return orjson.dumps(value, option=_OPTIONS)
+        written = orjson.dumps(value, option=_OPTIONS)
+        return bytes(memoryview(written))  # a copy of its own length, for orjson's holds 4 KiB
     except TypeError as error:
         if "64-bit" not in str(error):
             raise
