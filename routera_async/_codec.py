@@ -47,7 +47,7 @@ def to_fields(new: New | Mapping[str, Any], kind: type[New]) -> dict[str, Any]:
     A plain mapping is taken as the fields themselves. Raises `ValidationError` when a required
     field is missing or a system field is written.
     """
-    fields = dict(new) if isinstance(new, Mapping) else _declared(new, kind)
+    fields = _declared(new, kind) if isinstance(new, New) else _given(new, kind)
     for name in required_fields(kind):
         if fields.get(name) is None:
             raise ValidationError(f"{name} is required")
@@ -170,10 +170,16 @@ def to_flat(record: Any, *, nulls: bool = False) -> dict[str, Any]:
     return flat | dict(record.custom)
 
 
+def _given(new: Any, kind: type[New]) -> dict[str, Any]:
+    if isinstance(new, Mapping):
+        return dict(new)
+    raise ValidationError(f"expected {kind.__name__} or a mapping, not {type(new).__name__}")
+
+
 def _declared(new: New, kind: type[New]) -> dict[str, Any]:
     if not isinstance(new, kind):
         raise ValidationError(f"expected {kind.__name__} or a mapping, not {type(new).__name__}")
-    if not isinstance(new.custom, Mapping | None):
+    if type(new.custom) is not dict and not isinstance(new.custom, Mapping | None):
         raise ValidationError(f"custom must be a mapping, not {type(new.custom).__name__}")
     names = field_names(type(new))
     fields = {name: value for name in names if (value := getattr(new, name)) is not None}

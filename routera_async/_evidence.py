@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import attrs
 from aiohttp import (
@@ -76,7 +77,17 @@ class Call:
     """Whether aiohttp has sent an attempt twice of its own accord, as it does a DELETE."""
     cut_off: RouteraError | None = None
     """What an attempt proves that was cancelled after its status line had come."""
-    attempts: list[Attempt] = attrs.field(factory=list)
+    _met: list[tuple[Any, ...]] = attrs.field(factory=list)
+
+    @property
+    def made(self) -> int:
+        """How many attempts were made."""
+        return len(self._met)
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """What each attempt met: told when it is asked for, which is seldom."""
+        return tuple(Attempt(number, *met) for number, met in enumerate(self._met, 1))
 
     def __str__(self) -> str:
         return f"{self.method} {self.url.path}"
@@ -88,15 +99,15 @@ class Call:
         if evidence.error == CANCELLED and evidence.status is not None:
             self.cut_off = verdict
         self.repeated |= evidence.repeated
-        self.attempts.append(
-            Attempt(
-                number=len(self.attempts) + 1,
-                started=began - self.started,
-                elapsed=elapsed,
-                sent=evidence.sent,
-                status=evidence.status,
-                error=evidence.error,
-                outcome=verdict.outcome if verdict else "created",
+        outcome = verdict.outcome if verdict else "created"
+        self._met.append(
+            (
+                began - self.started,
+                elapsed,
+                evidence.sent,
+                evidence.status,
+                evidence.error,
+                outcome,
             )
         )
 
@@ -119,7 +130,7 @@ class Call:
             error = OutcomeUnknown(f"{error}; it may have been done, and is not sent again unkeyed")
         elif doubtful and error.outcome in {"rejected", "duplicate", "not_sent"}:
             error.outcome = "unknown"
-        error.attempts = tuple(self.attempts)
+        error.attempts = self.attempts
         error.elapsed = elapsed
         return error
 

@@ -51,13 +51,13 @@ class Pools:
             raise ConfigurationError("the client was closed before the call had a token")
         return pool
 
-    async def opened(self) -> "Pool":
-        """Return the running loop's pool; raises `ConfigurationError` after `close`."""
+    def opened(self) -> "Pool | None":
+        """Return the running loop's pool, if it is open; raises `ConfigurationError` after `close`."""
         if self._closed:
             raise ConfigurationError("the client is closed: open another, or `async with` it again")
         if self._http is not None and self._http.closed:
             raise ConfigurationError("the aiohttp session that the client was given is closed")
-        return self._pools.get(asyncio.get_running_loop()) or await self._open()
+        return self._pools.get(asyncio.get_running_loop())
 
     def reopen(self) -> None:
         """Allow calls again after `close`."""
@@ -77,7 +77,7 @@ class Pools:
             await pool.close()
             self._pools.pop(loop, None)
 
-    async def _open(self) -> "Pool":
+    async def open(self) -> "Pool":
         """Open the running loop's pool, and forget those whose loops have ended."""
         pool = Pool(self.limit, self._http)
         self._pools = {loop: other for loop, other in self._pools.items() if other.open}
@@ -234,8 +234,10 @@ class WaryConnector(TCPConnector):
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol
             assert protocol is not None
-            if protocol not in self._used or not protocol.should_close:
+            if protocol not in self._used:
                 self._used.add(protocol)
+                return connection
+            if not protocol.should_close:
                 return connection
             connection.close()
 

@@ -19,7 +19,7 @@ import logging
 import random
 import ssl
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
@@ -32,7 +32,7 @@ from ._options import Options, merged
 from ._pool import NO_TIMEOUT, Pool, Pools
 from ._urls import BaseURL, checked_proxy
 from ._version import __version__
-from .auth import Auth, ClientCredentials, Secret, checked_token
+from .auth import Auth, ClientCredentials, Secret, checked_token, in_hand
 from .errors import (
     Attempt,
     NotSentError,
@@ -85,13 +85,18 @@ _log = logging.getLogger("routera_async")
 class Answer:
     """A 2xx, and what it took to get it; `elapsed` is in seconds."""
 
-    def __init__(self, met: Evidence, attempts: tuple[Attempt, ...], elapsed: float) -> None:
+    def __init__(self, met: Evidence, call: Call, elapsed: float) -> None:
         assert met.status is not None
         self.status = met.status
         self.body = met.data()
-        self.attempts = attempts
         self.elapsed = elapsed
+        self._call = call
         self._met = met
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """What each attempt met."""
+        return self._call.attempts
 
     @property
     def headers(self) -> dict[str, str]:
@@ -138,6 +143,7 @@ class Session:
         self._owns_auth = owns_auth or isinstance(auth, ClientCredentials)
         route = _TokenRoute(self._pools, self._base, self._how, self._hop, options.timeout)
         self._auth = auth.over(route.post) if isinstance(auth, ClientCredentials) else auth
+        self._in_hand = in_hand(self._auth)
 
     @property
     def max_connections(self) -> int:
@@ -208,7 +214,7 @@ class Session:
         `segments` are the path's; `repeat` says what doing it twice means; `limit` is in bytes of
         the answer. Otherwise raises the `RouteraError` that says what is proven.
         """
-        pool = await self._pools.opened()
+        pool = self._pools.opened() or await self._pools.open()
         options, started = self._options, pool.loop.time()
         call = Call(
             method=method,
@@ -232,7 +238,7 @@ class Session:
         elapsed = pool.loop.time() - started
         if isinstance(result, RouteraError):
             raise call.settled(result, elapsed, options.retry)
-        return Answer(result, tuple(call.attempts), elapsed)
+        return Answer(result, call, elapsed)
 
     async def _until_decided(self, call: Call, pool: Pool) -> Evidence | RouteraError:
         first = await self._attempt(call, pool)
@@ -265,7 +271,7 @@ class Session:
             await tokens.take()
 
         def scheduled(state: RetryCallState) -> None:
-            number = len(call.attempts) + 1
+            number = call.made + 1
             self._tell(RetryScheduled(call.method, call.url.path, number, state.upcoming_sleep))
 
         retrying = policy.retrying(
@@ -282,11 +288,14 @@ class Session:
         except RouteraError as error:
             return error.with_traceback(None)
 
-    async def _attempt(self, call: Call, pool: Pool) -> Evidence | RouteraError:
+    def _attempt(self, call: Call, pool: Pool) -> Awaitable[Evidence | RouteraError]:
+        """Send once, through the gate if there is one."""
+        if self._gate is None:
+            return self._admitted(call, pool, self._options.timeout)
+        return self._let_through(self._gate, call, pool)
+
+    async def _let_through(self, gate: Gate, call: Call, pool: Pool) -> Evidence | RouteraError:
         """Send once when the gate is passed, and again and again while that is but a probe."""
-        gate = self._gate
-        if gate is None:
-            return await self._admitted(call, pool, self._options.timeout)
         while True:
             try:
                 leave = await gate.enter()
@@ -315,7 +324,7 @@ class Session:
             await pool.queue()
         call.admitted = True
         try:
-            token = await self._token(pool, call.refused)
+            token = self._in_hand(call.refused) or await self._token(pool, call.refused)
             result = await self._exchange(call, pool, token, limit)
             if isinstance(result, UnauthorizedError) and call.refused is None:
                 call.refused = token
@@ -348,7 +357,7 @@ class Session:
     ) -> Evidence | RouteraError:
         """Send once, within `limit` seconds, note what was met, and return what it proves."""
         evidence = Evidence(call, token)
-        number = len(call.attempts) + 1
+        number = call.made + 1
         began = pool.loop.time()
         if self._hooks:
             self._tell(AttemptStarted(call.method, call.url.path, number))

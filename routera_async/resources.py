@@ -246,7 +246,11 @@ class Objects(Generic[R, N]):
     ) -> Prepared:
         """Make a create ready to be sent; `key` is for one that has none of its own."""
         fields = to_fields(new, self._new)
-        own = next((name for name in self._new.unique if fields.get(name)), None)
+        own = None
+        for name in self._new.unique:
+            if fields.get(name):
+                own = name
+                break
         made = None
         if own is None:
             made = key or (self._session.mint() if self._mint else None)
@@ -309,6 +313,8 @@ class Objects(Generic[R, N]):
         return from_flat(flat, self._record)
 
     def _query(self, properties: Iterable[str]) -> dict[str, str]:
+        if properties == () and not self._typed:
+            return {}
         return properties_query([*self._typed, *names_of(properties)])
 
 
