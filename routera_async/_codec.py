@@ -67,8 +67,9 @@ def to_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _writable(fields: dict[str, Any]) -> dict[str, Any]:
-    if forbidden := SYSTEM_FIELDS & fields.keys():
-        raise ValidationError(f"{min(forbidden)} is set by the server and cannot be written")
+    if not SYSTEM_FIELDS.isdisjoint(fields):
+        forbidden = min(SYSTEM_FIELDS & fields.keys())
+        raise ValidationError(f"{forbidden} is set by the server and cannot be written")
     return fields
 
 

@@ -1,7 +1,6 @@
 """What one attempt of a call saw, and what all of them together prove."""
 
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +14,7 @@ from aiohttp import (
 )
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpProcessingError
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from .errors import (
@@ -49,6 +49,8 @@ _QUOTE = re.compile(r":?\s+(bytearray\()?b?['\"].*", re.DOTALL)
 
 _BY_CONNECTING = (ClientConnectorError, ClientHttpProxyError)
 """What connecting alone raises: nothing was sent."""
+
+_NO_HEADERS = CIMultiDictProxy(CIMultiDict[str]())
 
 CANCELLED = "cancelled"
 """What an attempt met that was cut off, by its caller or by the deadline."""
@@ -242,7 +244,7 @@ class Evidence:
         self.status: int | None = None
         self.error: str | None = None
         self._call = call
-        self._headers: Mapping[str, str] = {}
+        self._headers: CIMultiDictProxy[str] = _NO_HEADERS
         self._answer: AnswerBody | None = None
         self._connected = True
 

@@ -22,7 +22,7 @@ class Limits:
     """The limits of one loop, and its one timer for them."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self.loop = loop
         self._ends: list[tuple[float, int, Limit]] = []
         self._number = count()
         self._open = 0
@@ -54,11 +54,11 @@ class Limits:
         if self._timer is not None:
             self._timer.cancel()
         self._rings_at = when
-        self._timer = self._loop.call_at(when, self._ring)
+        self._timer = self.loop.call_at(when, self._ring)
 
     def _ring(self) -> None:
         self._timer = None
-        now = max(self._loop.time(), self._rings_at)  # a loop rings up to its resolution early
+        now = max(self.loop.time(), self._rings_at)  # a loop rings up to its resolution early
         while self._ends and (self._ends[0][0] <= now or not self._ends[0][2].is_open):
             limit = heappop(self._ends)[2]
             if limit.is_open:
@@ -82,7 +82,7 @@ class Limit:
         self.is_open = True
 
     def __enter__(self) -> None:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._limits.loop)
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()

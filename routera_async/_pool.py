@@ -52,7 +52,10 @@ class Pools:
         return pool
 
     def opened(self) -> "Pool | None":
-        """Return the running loop's pool, if it is open; raises `ConfigurationError` after `close`."""
+        """Return the running loop's pool, if it has one that is open.
+
+        Raises `ConfigurationError` after `close`.
+        """
         if self._closed:
             raise ConfigurationError("the client is closed: open another, or `async with` it again")
         if self._http is not None and self._http.closed:
@@ -136,6 +139,11 @@ class Pool:
         if bucket is None:
             bucket = self._buckets[budget] = Bucket(budget)
         return bucket
+
+    def succeeded(self, budget: RetryBudget) -> None:
+        """Add what a call that succeeded at its first attempt earns to its budget's tokens."""
+        if self._buckets:  # none has been taken before there is one
+            self.retry_tokens(budget).succeeded()
 
     def enter(self, max_waiting: int | None) -> bool:
         """Take a place among those in flight, if one is free: else `queue` for it.

@@ -228,7 +228,11 @@ class Session:
         pool.began()
         try:
             with pool.limits.until(call.deadline):
-                result = await self._until_decided(call, pool)
+                result = await self._attempt(call, pool)
+                if isinstance(result, Evidence):
+                    pool.succeeded(options.retry.budget)
+                elif options.retry.sends_again(result, call.repeat) and not call.over:
+                    result = await self._again(call, pool, result)
         except TimeoutError:
             result = call.cut_off or NotSentError(
                 f"{call}: the deadline of {options.deadline} s passed before it was sent"
@@ -239,15 +243,6 @@ class Session:
         if isinstance(result, RouteraError):
             raise call.settled(result, elapsed, options.retry)
         return Answer(result, call, elapsed)
-
-    async def _until_decided(self, call: Call, pool: Pool) -> Evidence | RouteraError:
-        first = await self._attempt(call, pool)
-        if isinstance(first, Evidence):
-            pool.retry_tokens(self._options.retry.budget).succeeded()
-            return first
-        if self._options.retry.sends_again(first, call.repeat) and not call.over:
-            return await self._again(call, pool, first)
-        return first
 
     async def _again(self, call: Call, pool: Pool, first: RouteraError) -> Evidence | RouteraError:
         """Hand the first attempt's failure to tenacity, and let it make the others."""

@@ -87,7 +87,7 @@ class Objects(Generic[R, N]):
         The answer may lack what `properties` asks for, and what was written beyond the default
         fields, for the API does not document that a create shows it: `get` does.
         """
-        record, _ = await self._write(self._prepare(new), properties)
+        record, _ = await self._post(self._prepare(new), properties)
         return record
 
     async def get(self, id: str, *, properties: Iterable[str] = ()) -> R:  # noqa: A002 (the API's)
@@ -265,7 +265,11 @@ class Objects(Generic[R, N]):
             doubtful=doubtful,
         )
 
-    async def _write(self, new: Prepared, properties: Iterable[str] = ()) -> Written[R]:
+    async def _write(self, new: Prepared) -> Written[R]:
+        record, answer = await self._post(new, ())
+        return record, answer.attempts
+
+    async def _post(self, new: Prepared, properties: Iterable[str]) -> tuple[R, Answer]:
         try:
             answer = await self._session.request(
                 "POST",
@@ -274,7 +278,7 @@ class Objects(Generic[R, N]):
                 body=new.body,
                 repeat=Repeat.UNKEYED if new.key is None else Repeat.SAFE,
             )
-            return read(answer, lambda flat: from_flat(flat, self._record)), answer.attempts
+            return read(answer, lambda flat: from_flat(flat, self._record)), answer
         except RouteraError as error:
             new.tell(error)
             raise
