@@ -24,14 +24,13 @@ from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from aiohttp import ClientSession
-from multidict import CIMultiDict
 from tenacity import RetryCallState
 
 from ._evidence import CANCELLED, AnswerBody, Call, Evidence, WitnessedBody
+from ._how import HEADERS, Headers, how_of
 from ._options import Options, merged
-from ._pool import NO_TIMEOUT, Pool, Pools
-from ._urls import BaseURL, checked_proxy
-from ._version import __version__
+from ._pool import Pool, Pools
+from ._urls import BaseURL
 from .auth import Auth, ClientCredentials, Secret, checked_token, in_hand
 from .errors import (
     Attempt,
@@ -51,8 +50,6 @@ PAGE_LIMIT = 2**24
 
 _JITTER = 0.95
 """An attempt's time-out is drawn from this fraction of `timeout` to all of it."""
-
-_HEADERS = {"Accept": "application/json", "User-Agent": f"routera-async/{__version__}"}
 
 _FORM = "application/x-www-form-urlencoded"
 
@@ -132,8 +129,8 @@ class Session:
     ) -> None:
         self._base = BaseURL(base_url)
         self._options = options
-        self._how, self._hop = _how(self._base, proxy, tls)
-        self._headers = _Headers(self._own_headers(options))
+        self._how, self._hop = how_of(self._base, proxy, tls)
+        self._headers = Headers(self._own_headers(options))
         self._max_waiting = max_waiting
         self._hooks = tuple(hooks)
         self._faulty: set[int] = set()
@@ -169,7 +166,7 @@ class Session:
         """Return a session that makes calls otherwise, over the same connections."""
         other = copy.copy(self)
         other._options = options  # noqa: SLF001 (it is one of our own)
-        other._headers = _Headers(self._own_headers(options))  # noqa: SLF001
+        other._headers = Headers(self._own_headers(options))  # noqa: SLF001
         return other
 
     def gated(self, gate: Gate, hooks: Iterable[Hook] = ()) -> "Session":
@@ -181,7 +178,7 @@ class Session:
 
     def _own_headers(self, options: Options) -> dict[str, str]:
         added = {name: Secret(value) for name, value in options.headers.items()}
-        return merged(_HEADERS, self._hop, added)
+        return merged(HEADERS, self._hop, added)
 
     def mint(self) -> str:
         """Return a key that nobody else has, no forked process either: a random UUID, RFC 9562."""
@@ -402,22 +399,6 @@ class Session:
                     _log.exception("a hook raised; the calls go on, and this is not said again")
 
 
-class _Headers:
-    """What every request says of itself; made once for each token, for aiohttp copies it."""
-
-    def __init__(self, own: Mapping[str, str]) -> None:
-        self._own = own
-        self._token: str | None = None
-        self._made = CIMultiDict[str]()
-
-    def with_token(self, token: str) -> CIMultiDict[str]:
-        """Return the headers of a request that is sent with a token."""
-        if token is not self._token:
-            self._made = CIMultiDict(self._own, Authorization=Secret(f"Bearer {token}"))
-            self._token = token
-        return self._made
-
-
 class _TokenRoute:
     """Posts to the token route; holds no session, so that one left open is seen to be."""
 
@@ -432,7 +413,7 @@ class _TokenRoute:
         self._pools = pools
         self._base = base
         self._how = how
-        self._headers = _HEADERS | hop
+        self._headers = HEADERS | hop
         self._timeout = timeout
 
     async def post(self, form: Mapping[str, str], headers: Mapping[str, str]) -> tuple[int, bytes]:
@@ -452,27 +433,3 @@ class _TokenRoute:
             body = AnswerBody(response, RECORD_LIMIT)
             await body.read()
         return response.status, body.whole()
-
-
-def _how(
-    base: BaseURL, proxy: str | None, tls: ssl.SSLContext | None
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return what aiohttp is told of every request, whatever the caller's own session says.
-
-    And the headers that a proxy reads on the request itself, when no tunnel leads through it.
-    """
-    how: dict[str, Any] = {
-        "allow_redirects": False,
-        "raise_for_status": False,
-        "timeout": NO_TIMEOUT,
-    }
-    hop: dict[str, str] = {}
-    if proxy is not None:
-        how["proxy"], basic = checked_proxy(proxy)
-        if basic is not None and str(base).startswith("https:"):
-            how["proxy_headers"] = {"Proxy-Authorization": Secret(basic)}
-        elif basic is not None:
-            hop = {"Proxy-Authorization": Secret(basic)}
-    if tls is not None:
-        how["ssl"] = tls
-    return how, hop

@@ -1,6 +1,7 @@
 """Time limits: as `asyncio.timeout`, with one timer of the loop for all of them."""
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import pytest
 from hypothesis import given
@@ -65,6 +66,43 @@ def test_many_at_once_each_end_on_their_own_time(virtually, plan):
     ]
 
 
+class Nested:
+    """Blocks within each other's limits, and what each has seen.
+
+    `limits` are each block's end and how long it waits afterwards; the innermost waits `sleeps`.
+    """
+
+    def __init__(self, until, limits, sleeps):
+        self.seen = []
+        self._until = until
+        self._limits = limits
+        self._sleeps = sleeps
+
+    async def run(self, cancelled):
+        """Run them, cancelled from without at that time, and return what was seen."""
+        loop = asyncio.get_running_loop()
+        task = asyncio.ensure_future(self._block(0))
+        if cancelled is not None:
+            loop.call_at(cancelled + 0.75, task.cancel)
+        await asyncio.wait([task])
+        return self.seen, task.cancelled(), loop.time()
+
+    async def _block(self, depth):
+        if depth == len(self._limits):
+            for seconds in self._sleeps:
+                await asyncio.sleep(seconds)
+            return
+        end, afterwards = self._limits[depth]
+        try:
+            async with self._until(end + (depth + 1) / 8):  # no two at one time
+                await self._block(depth + 1)
+        except (TimeoutError, asyncio.CancelledError) as error:
+            self.seen.append((depth, type(error), asyncio.get_running_loop().time()))
+            if not isinstance(error, TimeoutError):
+                raise
+        await asyncio.sleep(afterwards)
+
+
 @given(
     st.lists(st.tuples(SECONDS, SECONDS), min_size=1, max_size=4),
     st.lists(SECONDS, min_size=1, max_size=4),
@@ -75,49 +113,18 @@ def test_nested_limits_and_cancellations_are_told_apart_as_asyncio_does(
 ):
     """Each block sees what it would see with `asyncio.timeout_at`, whoever ends it and when."""
 
-    def told(until):
-        seen = []
+    async def ours():
+        of_loop = Limits(asyncio.get_running_loop())
 
-        async def block(depth):
-            loop = asyncio.get_running_loop()
-            if depth == len(limits):
-                for seconds in sleeps:
-                    await asyncio.sleep(seconds)
-                return
-            end, afterwards = limits[depth]
-            try:
-                async with until(end + (depth + 1) / 8):  # no two at one time
-                    await block(depth + 1)
-            except TimeoutError:
-                seen.append((depth, "ended", loop.time()))
-            except asyncio.CancelledError:
-                seen.append((depth, "cancelled", loop.time()))
-                raise
-            await asyncio.sleep(afterwards)
+        @asynccontextmanager
+        async def until(when):
+            with of_loop.until(when):
+                yield
 
-        async def scenario():
-            task = asyncio.ensure_future(block(0))
-            if cancelled is not None:
-                asyncio.get_running_loop().call_at(cancelled + 0.75, task.cancel)
-            await asyncio.wait([task])
-            return seen, task.cancelled(), asyncio.get_running_loop().time()
+        return await Nested(until, limits, sleeps).run(cancelled)
 
-        return virtually(scenario())
-
-    of_loop = {}
-
-    class Ours:
-        def __init__(self, end):
-            loop = asyncio.get_running_loop()
-            self.limit = of_loop.setdefault(loop, Limits(loop)).until(end)
-
-        async def __aenter__(self):
-            self.limit.__enter__()
-
-        async def __aexit__(self, *raised):
-            self.limit.__exit__(*raised)
-
-    assert told(Ours) == told(asyncio.timeout_at)
+    theirs = Nested(asyncio.timeout_at, limits, sleeps).run(cancelled)
+    assert virtually(ours()) == virtually(theirs)
 
 
 def test_a_cancellation_beside_it_stays_one(virtually):
