@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from typing import Any
 
 import attrs
 from aiohttp import (
@@ -13,6 +14,7 @@ from aiohttp import (
 )
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpProcessingError
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from .errors import (
@@ -48,6 +50,8 @@ _QUOTE = re.compile(r":?\s+(bytearray\()?b?['\"].*", re.DOTALL)
 _BY_CONNECTING = (ClientConnectorError, ClientHttpProxyError)
 """What connecting alone raises: nothing was sent."""
 
+_NO_HEADERS = CIMultiDictProxy(CIMultiDict[str]())
+
 CANCELLED = "cancelled"
 """What an attempt met that was cut off, by its caller or by the deadline."""
 
@@ -75,7 +79,17 @@ class Call:
     """Whether aiohttp has sent an attempt twice of its own accord, as it does a DELETE."""
     cut_off: RouteraError | None = None
     """What an attempt proves that was cancelled after its status line had come."""
-    attempts: list[Attempt] = attrs.field(factory=list)
+    _met: list[tuple[Any, ...]] = attrs.field(factory=list)
+
+    @property
+    def made(self) -> int:
+        """How many attempts were made."""
+        return len(self._met)
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """What each attempt met: told when it is asked for, which is seldom."""
+        return tuple(Attempt(number, *met) for number, met in enumerate(self._met, 1))
 
     def __str__(self) -> str:
         return f"{self.method} {self.url.path}"
@@ -87,15 +101,15 @@ class Call:
         if evidence.error == CANCELLED and evidence.status is not None:
             self.cut_off = verdict
         self.repeated |= evidence.repeated
-        self.attempts.append(
-            Attempt(
-                number=len(self.attempts) + 1,
-                started=began - self.started,
-                elapsed=elapsed,
-                sent=evidence.sent,
-                status=evidence.status,
-                error=evidence.error,
-                outcome=verdict.outcome if verdict else "created",
+        outcome = verdict.outcome if verdict else "created"
+        self._met.append(
+            (
+                began - self.started,
+                elapsed,
+                evidence.sent,
+                evidence.status,
+                evidence.error,
+                outcome,
             )
         )
 
@@ -118,7 +132,7 @@ class Call:
             error = OutcomeUnknown(f"{error}; it may have been done, and is not sent again unkeyed")
         elif doubtful and error.outcome in {"rejected", "duplicate", "not_sent"}:
             error.outcome = "unknown"
-        error.attempts = tuple(self.attempts)
+        error.attempts = self.attempts
         error.elapsed = elapsed
         return error
 
@@ -141,8 +155,9 @@ class AnswerBody:
 
         A connection whose answer was not read to its end is closed, never used again.
         """
+        content = self._response.content
         try:
-            while self._keep(await self._response.content.readany()):
+            while self._keep(await content.readany()) and not content.at_eof():
                 pass
         except BaseException:
             self._response.close()
@@ -229,7 +244,7 @@ class Evidence:
         self.status: int | None = None
         self.error: str | None = None
         self._call = call
-        self._headers: dict[str, str] = {}
+        self._headers: CIMultiDictProxy[str] = _NO_HEADERS
         self._answer: AnswerBody | None = None
         self._connected = True
 
@@ -253,7 +268,7 @@ class Evidence:
         if self.body is not None:
             self.body.check(response)
         self.status = response.status
-        self._headers = dict(response.headers)
+        self._headers = response.headers
         if self.status < _FIRST_FINAL:
             response.close()
         else:
@@ -266,8 +281,9 @@ class Evidence:
             await self._answer.read()
 
     def headers(self) -> dict[str, str]:
-        """Return the answer's headers, without the token."""
-        return {name.lower(): self._clean(value) for name, value in self._headers.items()}
+        """Return the answer's headers, the first of each name, without the token."""
+        first = dict(self._headers)
+        return {name.lower(): self._clean(value) for name, value in first.items()}
 
     def data(self) -> bytes:
         """Return what was read of the answer's body."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import warnings
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from weakref import WeakSet
 
@@ -11,6 +12,7 @@ from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
 from ._budget import Bucket
+from ._limits import Limits
 from .errors import ConfigurationError, Overloaded
 from .retries import RetryBudget
 
@@ -49,13 +51,16 @@ class Pools:
             raise ConfigurationError("the client was closed before the call had a token")
         return pool
 
-    async def opened(self) -> "Pool":
-        """Return the running loop's pool; raises `ConfigurationError` after `close`."""
+    def opened(self) -> "Pool | None":
+        """Return the running loop's pool, if it has one that is open.
+
+        Raises `ConfigurationError` after `close`.
+        """
         if self._closed:
             raise ConfigurationError("the client is closed: open another, or `async with` it again")
         if self._http is not None and self._http.closed:
             raise ConfigurationError("the aiohttp session that the client was given is closed")
-        return self._pools.get(asyncio.get_running_loop()) or await self._open()
+        return self._pools.get(asyncio.get_running_loop())
 
     def reopen(self) -> None:
         """Allow calls again after `close`."""
@@ -87,7 +92,7 @@ class Pools:
             elif not loop.is_closed():
                 loop.run_until_complete(pool.close())
 
-    async def _open(self) -> "Pool":
+    async def open(self) -> "Pool":
         """Open the running loop's pool, and forget those whose loops have ended."""
         pool = Pool(self.limit, self._http)
         self._pools = {loop: other for loop, other in self._pools.items() if other.open}
@@ -115,14 +120,16 @@ class Pool:
     def __init__(self, limit: int, http: ClientSession | None) -> None:
         self.loop = asyncio.get_running_loop()
         self.open = True
+        self.limits = Limits(self.loop)
         self.http = http or _http(limit)
         self._buckets: dict[RetryBudget, Bucket] = {}
         self._owned = http is None
         self._width = _width(limit, self.http)
-        self._slots = asyncio.Semaphore(self._width)
+        self._free = self._width
+        self._queue = deque[asyncio.Future[None]]()
         self._waiting = 0
         self._calls = 0
-        self._idle = asyncio.Event()
+        self._idle: asyncio.Event | None = None
         self._closing = asyncio.Lock()  # a generator cannot be closed by two at once
 
     async def close_with_loop(self) -> None:
@@ -145,25 +152,45 @@ class Pool:
             bucket = self._buckets[budget] = Bucket(budget)
         return bucket
 
-    async def admit(self, max_waiting: int | None) -> None:
-        """Take a place among those in flight, waiting for it in order.
+    def succeeded(self, budget: RetryBudget) -> None:
+        """Add what a call that succeeded at its first attempt earns to its budget's tokens."""
+        if self._buckets:  # none has been taken before there is one
+            self.retry_tokens(budget).succeeded()
 
-        Raises `Overloaded` at once when `max_waiting` others wait already.
+    def enter(self, max_waiting: int | None) -> bool:
+        """Take a place among those in flight, if one is free: else `queue` for it.
+
+        Raises `Overloaded` when there is a queue, and `max_waiting` others wait already.
         """
         if max_waiting is not None and self._would_wait and self.waiting >= max_waiting:
             raise Overloaded(f"{self.waiting} calls are waiting already: try again later")
-        if self._slots.locked():
-            self._waiting += 1
-            try:
-                await self._slots.acquire()
-            finally:
-                self._waiting -= 1
-        else:
-            await self._slots.acquire()
+        if not self._free:
+            return False
+        self._free -= 1
+        return True
+
+    async def queue(self) -> None:
+        """Wait for a place, behind those who wait already, and take it."""
+        place = self.loop.create_future()
+        self._queue.append(place)
+        self._waiting += 1
+        try:
+            await place
+        except asyncio.CancelledError:
+            if not place.cancelled():
+                self.leave()  # given in the very moment of the cancellation
+            raise
+        finally:
+            self._waiting -= 1
 
     def leave(self) -> None:
-        """Give the place back."""
-        self._slots.release()
+        """Give the place back: to the first in the queue who still wants it."""
+        while self._queue:
+            place = self._queue.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
+        self._free += 1
 
     @property
     def waiting(self) -> int:
@@ -176,22 +203,23 @@ class Pool:
 
     @property
     def _would_wait(self) -> bool:
-        return self._slots.locked() or self.waiting > 0
+        return not self._free or self.waiting > 0
 
     def began(self) -> None:
         """Count one more call that `drain` has to wait for."""
         self._calls += 1
-        self._idle.clear()
 
     def ended(self) -> None:
         """Count one call less."""
         self._calls -= 1
-        if not self._calls:
+        if not self._calls and self._idle is not None:
             self._idle.set()
+            self._idle = None
 
     async def drain(self) -> None:
         """Wait for the calls in flight, at most 30 seconds."""
         if self._calls:
+            self._idle = self._idle or asyncio.Event()
             try:
                 async with asyncio.timeout(_DRAIN):
                     await self._idle.wait()
@@ -226,8 +254,10 @@ class WaryConnector(TCPConnector):
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol
             assert protocol is not None
-            if protocol not in self._used or not protocol.should_close:
+            if protocol not in self._used:
                 self._used.add(protocol)
+                return connection
+            if not protocol.should_close:
                 return connection
             connection.close()
 

@@ -19,7 +19,7 @@ import logging
 import random
 import ssl
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
@@ -27,11 +27,11 @@ from aiohttp import ClientSession
 from tenacity import RetryCallState
 
 from ._evidence import CANCELLED, AnswerBody, Call, Evidence, WitnessedBody
+from ._how import HEADERS, Headers, how_of
 from ._options import Options, merged
-from ._pool import NO_TIMEOUT, Pool, Pools
-from ._urls import BaseURL, checked_proxy
-from ._version import __version__
-from .auth import Auth, ClientCredentials, Secret, checked_token
+from ._pool import Pool, Pools
+from ._urls import BaseURL
+from .auth import Auth, ClientCredentials, Secret, checked_token, in_hand
 from .errors import (
     Attempt,
     NotSentError,
@@ -50,8 +50,6 @@ PAGE_LIMIT = 2**24
 
 _JITTER = 0.95
 """An attempt's time-out is drawn from this fraction of `timeout` to all of it."""
-
-_HEADERS = {"Accept": "application/json", "User-Agent": f"routera-async/{__version__}"}
 
 _FORM = "application/x-www-form-urlencoded"
 
@@ -84,13 +82,18 @@ _log = logging.getLogger("routera_async")
 class Answer:
     """A 2xx, and what it took to get it; `elapsed` is in seconds."""
 
-    def __init__(self, met: Evidence, attempts: tuple[Attempt, ...], elapsed: float) -> None:
+    def __init__(self, met: Evidence, call: Call, elapsed: float) -> None:
         assert met.status is not None
         self.status = met.status
         self.body = met.data()
-        self.attempts = attempts
         self.elapsed = elapsed
+        self._call = call
         self._met = met
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """What each attempt met."""
+        return self._call.attempts
 
     @property
     def headers(self) -> dict[str, str]:
@@ -126,8 +129,8 @@ class Session:
     ) -> None:
         self._base = BaseURL(base_url)
         self._options = options
-        self._how, self._hop = _how(self._base, proxy, tls)
-        self._headers = self._own_headers(options)
+        self._how, self._hop = how_of(self._base, proxy, tls)
+        self._headers = Headers(self._own_headers(options))
         self._max_waiting = max_waiting
         self._hooks = tuple(hooks)
         self._faulty: set[int] = set()
@@ -137,6 +140,7 @@ class Session:
         self._owns_auth = owns_auth or isinstance(auth, ClientCredentials)
         route = _TokenRoute(self._pools, self._base, self._how, self._hop, options.timeout)
         self._auth = auth.over(route.post) if isinstance(auth, ClientCredentials) else auth
+        self._in_hand = in_hand(self._auth)
 
     @property
     def max_connections(self) -> int:
@@ -162,7 +166,7 @@ class Session:
         """Return a session that makes calls otherwise, over the same connections."""
         other = copy.copy(self)
         other._options = options  # noqa: SLF001 (it is one of our own)
-        other._headers = self._own_headers(options)  # noqa: SLF001
+        other._headers = Headers(self._own_headers(options))  # noqa: SLF001
         return other
 
     def gated(self, gate: Gate, hooks: Iterable[Hook] = ()) -> "Session":
@@ -174,7 +178,7 @@ class Session:
 
     def _own_headers(self, options: Options) -> dict[str, str]:
         added = {name: Secret(value) for name, value in options.headers.items()}
-        return merged(_HEADERS, self._hop, added)
+        return merged(HEADERS, self._hop, added)
 
     def mint(self) -> str:
         """Return a key that nobody else has, no forked process either: a random UUID, RFC 9562."""
@@ -211,7 +215,7 @@ class Session:
         `segments` are the path's; `repeat` says what doing it twice means; `limit` is in bytes of
         the answer. Otherwise raises the `RouteraError` that says what is proven.
         """
-        pool = await self._pools.opened()
+        pool = self._pools.opened() or await self._pools.open()
         options, started = self._options, pool.loop.time()
         call = Call(
             method=method,
@@ -224,8 +228,12 @@ class Session:
         )
         pool.began()
         try:
-            async with asyncio.timeout_at(call.deadline):
-                result = await self._until_decided(call, pool)
+            with pool.limits.until(call.deadline):
+                result = await self._attempt(call, pool)
+                if isinstance(result, Evidence):
+                    pool.succeeded(options.retry.budget)
+                elif options.retry.sends_again(result, call.repeat) and not call.over:
+                    result = await self._again(call, pool, result)
         except TimeoutError:
             result = call.cut_off or NotSentError(
                 f"{call}: the deadline of {options.deadline} s passed before it was sent"
@@ -235,16 +243,7 @@ class Session:
         elapsed = pool.loop.time() - started
         if isinstance(result, RouteraError):
             raise call.settled(result, elapsed, options.retry)
-        return Answer(result, tuple(call.attempts), elapsed)
-
-    async def _until_decided(self, call: Call, pool: Pool) -> Evidence | RouteraError:
-        first = await self._attempt(call, pool)
-        if isinstance(first, Evidence):
-            pool.retry_tokens(self._options.retry.budget).succeeded()
-            return first
-        if self._options.retry.sends_again(first, call.repeat) and not call.over:
-            return await self._again(call, pool, first)
-        return first
+        return Answer(result, call, elapsed)
 
     async def _again(self, call: Call, pool: Pool, first: RouteraError) -> Evidence | RouteraError:
         """Hand the first attempt's failure to tenacity, and let it make the others."""
@@ -268,7 +267,7 @@ class Session:
             await tokens.take()
 
         def scheduled(state: RetryCallState) -> None:
-            number = len(call.attempts) + 1
+            number = call.made + 1
             self._tell(RetryScheduled(call.method, call.url.path, number, state.upcoming_sleep))
 
         retrying = policy.retrying(
@@ -285,11 +284,14 @@ class Session:
         except RouteraError as error:
             return error.with_traceback(None)
 
-    async def _attempt(self, call: Call, pool: Pool) -> Evidence | RouteraError:
+    def _attempt(self, call: Call, pool: Pool) -> Awaitable[Evidence | RouteraError]:
+        """Send once, through the gate if there is one."""
+        if self._gate is None:
+            return self._admitted(call, pool, self._options.timeout)
+        return self._let_through(self._gate, call, pool)
+
+    async def _let_through(self, gate: Gate, call: Call, pool: Pool) -> Evidence | RouteraError:
         """Send once when the gate is passed, and again and again while that is but a probe."""
-        gate = self._gate
-        if gate is None:
-            return await self._admitted(call, pool, self._options.timeout)
         while True:
             try:
                 leave = await gate.enter()
@@ -311,16 +313,18 @@ class Session:
         `limit` is in seconds, for the attempt.
         """
         try:
-            await pool.admit(None if call.admitted else self._max_waiting)
+            has_place = pool.enter(None if call.admitted else self._max_waiting)
         except Overloaded as error:
             return error
+        if not has_place:
+            await pool.queue()
         call.admitted = True
         try:
-            token = await self._token(call.refused)
+            token = self._in_hand(call.refused) or await self._token(pool, call.refused)
             result = await self._exchange(call, pool, token, limit)
             if isinstance(result, UnauthorizedError) and call.refused is None:
                 call.refused = token
-                fresh = await self._token(token)
+                fresh = await self._token(pool, token)
                 if fresh != token:
                     result = await self._exchange(call, pool, fresh, limit)
         except RouteraError as error:
@@ -330,10 +334,10 @@ class Session:
         finally:
             pool.leave()
 
-    async def _token(self, refused: str | None) -> str:
+    async def _token(self, pool: Pool, refused: str | None) -> str:
         limit = self._options.timeout
         try:
-            async with asyncio.timeout(limit):
+            with pool.limits.until(pool.loop.time() + limit):
                 token = await self._auth.token(refused=refused)
             return token if isinstance(token, Secret) else checked_token(token)
         except RouteraError:
@@ -349,18 +353,18 @@ class Session:
     ) -> Evidence | RouteraError:
         """Send once, within `limit` seconds, note what was met, and return what it proves."""
         evidence = Evidence(call, token)
-        number = len(call.attempts) + 1
+        number = call.made + 1
         began = pool.loop.time()
         if self._hooks:
             self._tell(AttemptStarted(call.method, call.url.path, number))
         try:
-            async with asyncio.timeout(limit * self._uniform(_JITTER, 1.0)):
+            with pool.limits.until(began + limit * self._uniform(_JITTER, 1.0)):
                 evidence.met(
                     await pool.http.request(
                         call.method,
                         call.url,
                         data=evidence.body,
-                        headers={**self._headers, "Authorization": Secret(f"Bearer {token}")},
+                        headers=self._headers.with_token(token),
                         **self._how,
                     )
                 )
@@ -413,7 +417,7 @@ class _TokenRoute:
         self._pools = pools
         self._base = base
         self._how = how
-        self._headers = _HEADERS | hop
+        self._headers = HEADERS | hop
         self._timeout = timeout
 
     async def post(self, form: Mapping[str, str], headers: Mapping[str, str]) -> tuple[int, bytes]:
@@ -433,27 +437,3 @@ class _TokenRoute:
             body = AnswerBody(response, RECORD_LIMIT)
             await body.read()
         return response.status, body.whole()
-
-
-def _how(
-    base: BaseURL, proxy: str | None, tls: ssl.SSLContext | None
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return what aiohttp is told of every request, whatever the caller's own session says.
-
-    And the headers that a proxy reads on the request itself, when no tunnel leads through it.
-    """
-    how: dict[str, Any] = {
-        "allow_redirects": False,
-        "raise_for_status": False,
-        "timeout": NO_TIMEOUT,
-    }
-    hop: dict[str, str] = {}
-    if proxy is not None:
-        how["proxy"], basic = checked_proxy(proxy)
-        if basic is not None and str(base).startswith("https:"):
-            how["proxy_headers"] = {"Proxy-Authorization": Secret(basic)}
-        elif basic is not None:
-            hop = {"Proxy-Authorization": Secret(basic)}
-    if tls is not None:
-        how["ssl"] = tls
-    return how, hop

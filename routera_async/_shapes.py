@@ -91,6 +91,12 @@ def _text(value: Any, _: Any) -> str:
     return value
 
 
+def _perhaps_text(value: Any, _: Any) -> str | None:
+    if value is None or type(value) is str:
+        return value
+    raise ValueError("expected text")
+
+
 def _number(value: Any, _: Any) -> float:
     if type(value) is int or type(value) is float:
         try:
@@ -208,20 +214,30 @@ def _expected(error: BaseException, kind: type | None) -> str:
 def _record_hook(kind: type[T]) -> Callable[[Any, Any], T]:
     names, never_null = field_names(kind), _never_null(kind)
     as_is = override(struct_hook=lambda value, _: value)
-    build = make_dict_structure_fn(kind, _converter, custom=as_is)
+    build = make_dict_structure_fn(kind, _converter, **_direct(kind), custom=as_is)
 
     def structure(flat: Any, _: Any) -> T:
         if type(flat) is not dict:
             raise ValueError("expected an object")
-        known = {
-            name: flat[name]
-            for name in names
-            if name in flat and not (flat[name] is None and name in never_null)
-        }
-        custom = {name: value for name, value in flat.items() if name not in names}
-        return build({**known, "custom": custom}, kind)
+        custom = {}
+        if not flat.keys() <= names.keys():
+            custom = {name: value for name, value in flat.items() if name not in names}
+        told = {**flat, "custom": custom}
+        for name in never_null:
+            if name in told and told[name] is None:
+                del told[name]
+        return build(told, kind)
 
     return structure
+
+
+def _direct(kind: type) -> dict[str, Any]:
+    """Return the hooks of the attributes whose types need no look at what was asked for."""
+    return {
+        field.name: override(struct_hook=_HOOKS[field.type])
+        for field in attrs.fields(kind)
+        if field.type in _HOOKS
+    }
 
 
 def _never_null(kind: type) -> frozenset[str]:
@@ -272,16 +288,20 @@ def _is_list(kind: Any) -> bool:
     )
 
 
+_HOOKS: dict[Any, Callable[[Any, Any], Any]] = {
+    str: _text,
+    float: _number,
+    int: _whole_number,
+    bool: _flag,
+    date: _date,
+    datetime: _time,
+}
+"""The hooks of the plain types."""
+
 _converter = Converter()
-for _kind, _hook in (
-    (str, _text),
-    (float, _number),
-    (int, _whole_number),
-    (bool, _flag),
-    (date, _date),
-    (datetime, _time),
-):
+for _kind, _hook in _HOOKS.items():
     _converter.register_structure_hook(_kind, _exactly(_kind, _hook))
+_converter.register_structure_hook_func(lambda kind: kind == str | None, _perhaps_text)
 _converter.register_structure_hook_func(lambda kind: kind == bool | datetime, _archived)
 _converter.register_structure_hook_func(_is_moment, _moment)
 _converter.register_structure_hook_func(_is_object, _object)

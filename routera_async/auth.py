@@ -53,8 +53,11 @@ class StaticToken:
     def __repr__(self) -> str:
         return "StaticToken(…)"
 
-    async def token(self, *, refused: str | None = None) -> str:  # noqa: ARG002 (it has no other)
+    async def token(self, *, refused: str | None = None) -> str:
         """Return the JWT, whatever was refused."""
+        return self._in_hand(refused)
+
+    def _in_hand(self, _: str | None) -> str:
         return self._token
 
 
@@ -81,16 +84,24 @@ class _Renewed:
 
     async def token(self, *, refused: str | None = None) -> str:
         """Return the token in hand, or a new one when it is missing, at its end or refused."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        if self._token is not None and self._token != refused and now < self._expires_at:
-            if now >= self._renew_at:
-                self._begin(loop)
-            return self._token
-        failed = await _ended(self._begin(loop))
+        if (token := self._in_hand(refused)) is not None:
+            return token
+        failed = await _ended(self._begin(asyncio.get_running_loop()))
         if failed is not None:
             raise copy.copy(failed)  # each caller's own: what the call met is written on it
         assert self._token is not None
+        return self._token
+
+    def _in_hand(self, refused: str | None) -> str | None:
+        """Return the token while it lasts, and see to the next one in time."""
+        if self._token is None or self._token == refused:
+            return None
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if now >= self._expires_at:
+            return None
+        if now >= self._renew_at:
+            self._begin(loop)
         return self._token
 
     async def aclose(self) -> None:
@@ -226,6 +237,16 @@ def _grant(status: int, body: bytes) -> tuple[str, float] | RouteraError:
     if not isinstance(token, str) or not isinstance(lasts, int | float) or not lasts > 0:
         return ConfigurationError("the token route answered 200 without a token that lasts")
     return Secret(token), float(lasts)
+
+
+def in_hand(auth: Auth) -> Callable[[str | None], str | None]:
+    """Return what gives the token that nobody need wait for, when another was refused, or None.
+
+    A class of the caller's own is always asked as `Auth` says.
+    """
+    if type(auth) in {StaticToken, TokenProvider, _Granted}:
+        return auth._in_hand  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001 (our own)
+    return lambda _: None
 
 
 def checked_token(text: object) -> str:

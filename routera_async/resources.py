@@ -89,7 +89,7 @@ class Objects(Generic[R, N]):
         The answer may lack what `properties` asks for, and what was written beyond the default
         fields, for the API does not document that a create shows it: `get` does.
         """
-        record, _ = await self._write(self._prepare(new), properties)
+        record, _ = await self._post(self._prepare(new), properties)
         return record
 
     async def get(self, id: str, *, properties: Iterable[str] = ()) -> R:  # noqa: A002 (the API's)
@@ -256,7 +256,11 @@ class Objects(Generic[R, N]):
     ) -> Prepared:
         """Make a create ready to be sent; `key` is for one that has none of its own."""
         fields = to_fields(new, self._new)
-        own = next((name for name in self._new.unique if fields.get(name)), None)
+        own = None
+        for name in self._new.unique:
+            if fields.get(name):
+                own = name
+                break
         made = None
         if own is None:
             made = key or (self._session.mint() if self._mint else None)
@@ -271,7 +275,11 @@ class Objects(Generic[R, N]):
             doubtful=doubtful,
         )
 
-    async def _write(self, new: Prepared, properties: Iterable[str] = ()) -> "Written[R]":
+    async def _write(self, new: Prepared) -> "Written[R]":
+        record, answer = await self._post(new, ())
+        return record, answer.attempts
+
+    async def _post(self, new: Prepared, properties: Iterable[str]) -> tuple[R, Answer]:
         try:
             answer = await self._session.request(
                 "POST",
@@ -280,7 +288,7 @@ class Objects(Generic[R, N]):
                 body=new.body,
                 repeat=Repeat.UNKEYED if new.key is None else Repeat.SAFE,
             )
-            return read(answer, lambda flat: from_flat(flat, self._record)), answer.attempts
+            return read(answer, lambda flat: from_flat(flat, self._record)), answer
         except RouteraError as error:
             new.tell(error)
             raise
@@ -319,6 +327,8 @@ class Objects(Generic[R, N]):
         return from_flat(flat, self._record)
 
     def _query(self, properties: Iterable[str]) -> dict[str, str]:
+        if properties == () and not self._typed:
+            return {}
         return properties_query([*self._typed, *names_of(properties)])
 
 

@@ -21,9 +21,15 @@ def make():
     return pool
 
 
+async def admit(pool, max_waiting):
+    """Take a place, as a session does."""
+    if not pool.enter(max_waiting):
+        await pool.queue()
+
+
 async def admitted(pool, number, order):
     """Be admitted, say so, and leave in the loop's next turn."""
-    await pool.admit(None)
+    await admit(pool, None)
     order.append(number)
     await asyncio.sleep(0)
     pool.leave()
@@ -35,8 +41,8 @@ def test_places_are_taken_in_order(virtually, make):
     async def main():
         pool, order = make(2), []
         async with pool.http:
-            await pool.admit(None)
-            await pool.admit(None)
+            await admit(pool, None)
+            await admit(pool, None)
             waiting = [asyncio.create_task(admitted(pool, n, order)) for n in range(5)]
             await asyncio.sleep(1)
             assert order == []
@@ -53,18 +59,18 @@ def test_more_than_max_waiting_is_refused(virtually, make):
     async def main():
         pool = make(1)
         async with pool.http:
-            await pool.admit(0)
+            await admit(pool, 0)
             with pytest.raises(Overloaded, match="0 calls are waiting"):
-                await pool.admit(0)
-            waiting = [asyncio.create_task(pool.admit(2)) for _ in range(2)]
+                await admit(pool, 0)
+            waiting = [asyncio.create_task(admit(pool, 2)) for _ in range(2)]
             await asyncio.sleep(0)
             with pytest.raises(Overloaded, match="2 calls are waiting"):
-                await pool.admit(2)
+                await admit(pool, 2)
             for task in waiting:
                 pool.leave()
                 await task
             pool.leave()
-            await pool.admit(0)
+            await admit(pool, 0)
 
     virtually(main())
 
@@ -75,15 +81,50 @@ def test_who_stops_waiting_leaves_no_trace(virtually, make):
     async def main():
         pool = make(1)
         async with pool.http:
-            await pool.admit(None)
-            impatient = asyncio.create_task(pool.admit(1))
+            await admit(pool, None)
+            impatient = asyncio.create_task(admit(pool, 1))
             await asyncio.sleep(0)
             impatient.cancel()
             await asyncio.gather(impatient, return_exceptions=True)
-            patient = asyncio.create_task(pool.admit(1))
+            patient = asyncio.create_task(admit(pool, 1))
             await asyncio.sleep(0)
             pool.leave()
             await patient
+
+    virtually(main())
+
+
+def test_a_place_given_to_who_is_cancelled_goes_to_the_next(virtually, make):
+    """Cancelled in the very moment in which a place is given, one hands it on."""
+
+    async def main():
+        pool, order = make(1), []
+        async with pool.http:
+            await admit(pool, None)
+            cancelled = asyncio.create_task(admit(pool, None))
+            next_one = asyncio.create_task(admitted(pool, "next", order))
+            await asyncio.sleep(0)
+            pool.leave()
+            cancelled.cancel()
+            await asyncio.gather(cancelled, return_exceptions=True)
+            await next_one
+            assert (order, pool.waiting, pool.enter(0)) == (["next"], 0, True)
+
+    virtually(main())
+
+
+def test_nobody_goes_before_who_waits(virtually, make):
+    """A place that is given to one who waits is taken, before that one has seen it."""
+
+    async def main():
+        pool = make(1)
+        async with pool.http:
+            await admit(pool, None)
+            first = asyncio.create_task(admit(pool, None))
+            await asyncio.sleep(0)
+            pool.leave()
+            assert not pool.enter(None)
+            await first
 
     virtually(main())
 
@@ -105,9 +146,9 @@ def test_no_wider_than_the_connections(virtually, make, connector, width):
         pool = make(5, **connector)
         async with pool.http:
             for _ in range(width):
-                await pool.admit(0)
+                await admit(pool, 0)
             with pytest.raises(Overloaded):
-                await pool.admit(0)
+                await admit(pool, 0)
 
     virtually(main())
 
@@ -159,12 +200,12 @@ def test_who_waits_for_a_token_is_counted_beyond_the_places(virtually, make):
             await asyncio.sleep(0)
             assert pool.waiting == 2
             with pytest.raises(Overloaded, match="2 calls are waiting"):
-                await pool.admit(2)
-            await pool.admit(3)
+                await admit(pool, 2)
+            await admit(pool, 3)
             parked[0].cancel()
             await asyncio.sleep(0)
             assert pool.waiting == 1
-            await pool.admit(2)
+            await admit(pool, 2)
             for task in parked:
                 task.cancel()
             await asyncio.gather(*parked, return_exceptions=True)

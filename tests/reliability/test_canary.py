@@ -302,12 +302,12 @@ async def _over_all_faults(reader):
     async with Sandbox() as sandbox:
         reader.look_for(sandbox.token.partition(".")[2], sandbox.client_secret)
         auths = [sandbox.token, ClientCredentials(sandbox.client_id, sandbox.client_secret)]
-        for name, auth in itertools.product(get_args(FaultName), auths):
+        for name, auth, kind in itertools.product(get_args(FaultName), auths, CALLS):
             fault = Fault(name, location="/tickets") if name == "redirect" else Fault(name)
             sandbox.faults.script(fault, fault)
             settings = {"auth": auth, "hooks": [reader.event], "timeout": _SOON}
             async with client_of(sandbox, **settings) as client:
-                await _meet(client.tickets.create(NEW), reader)
+                await _meet(CALLS[kind].make(client), reader)
             sandbox.faults.clear()
         assert sandbox.faults.met.keys() == set(get_args(FaultName))
 

@@ -25,6 +25,10 @@ class Body:
         """Return the rest."""
         return self._left.pop(0)
 
+    def at_eof(self):
+        """Say whether there is no more."""
+        return self._left == [b""]
+
 
 class Answer:
     """What aiohttp would give."""

@@ -176,16 +176,16 @@ def _leak_places() -> Any:
 
 def _clock_before_admission() -> Any:
     """Have the wait for a place use up an attempt's time."""
-    real = pool.Pool.admit
+    real = pool.Pool.queue
 
-    async def admit(self: Any, max_waiting: int | None) -> None:
+    async def queue(self: Any) -> None:
         try:
             async with asyncio.timeout(1.0):
-                await real(self, max_waiting)
+                await real(self)
         except TimeoutError:
             raise NotSentError("timed out in the queue") from None
 
-    return patch.object(pool.Pool, "admit", admit)
+    return patch.object(pool.Pool, "queue", queue)
 
 
 BUGS = [

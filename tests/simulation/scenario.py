@@ -363,7 +363,7 @@ class Run:
     def _check_places(self) -> None:
         """Check that no place among those in flight is held any more."""
         for pool in self._client._session._pools._pools.values():
-            held = pool._slots._value != min(
+            held = pool._free != min(
                 filter(None, (self.plan.max_connections, self.plan.connector_limit))
             )
             if held or pool._waiting or pool._calls:
