@@ -22,6 +22,9 @@ NO_TIMEOUT = ClientTimeout(total=None, connect=None, sock_connect=None, sock_rea
 _KEEP_ALIVE = 15.0
 """Seconds an idle connection is kept, shorter than common servers and gateways keep theirs."""
 
+_FEW = 64
+"""Places that nobody wants any more, kept until there are more of them than this and of others."""
+
 _DRAIN = 30.0
 """Seconds that `drain` waits for calls in flight."""
 
@@ -142,6 +145,7 @@ class Pool:
             yield
         finally:
             self.open = False
+            self.limits.close()
             if self._owned:
                 await self.http.close()
 
@@ -176,12 +180,14 @@ class Pool:
         self._waiting += 1
         try:
             await place
-        except asyncio.CancelledError:
-            if not place.cancelled():
+        except BaseException:
+            if not place.cancel() and not place.cancelled():
                 self.leave()  # given in the very moment of the cancellation
             raise
         finally:
             self._waiting -= 1
+            if len(self._queue) > 2 * self._waiting + _FEW:
+                self._queue = deque(place for place in self._queue if not place.done())
 
     def leave(self) -> None:
         """Give the place back: to the first in the queue who still wants it."""
