@@ -55,21 +55,23 @@ if TYPE_CHECKING:
         Company,
         Contact,
         Deal,
-        DispatchResult,
         NewCompany,
         NewContact,
         NewDeal,
         NewTicket,
         Page,
-        Router,
-        RouterSettings,
-        RouterTeam,
-        RouterUser,
         Ticket,
     )
     from .resources import Objects
     from .retries import RetryBudget, RetryPolicy
-    from .routing import Routers
+    from .routing import (
+        DispatchResult,
+        Router,
+        Routers,
+        RouterSettings,
+        RouterTeam,
+        RouterUser,
+    )
 
 __all__ = [
     "APIStatusError",
@@ -184,21 +186,23 @@ _HOMES = {
         "Company",
         "Contact",
         "Deal",
-        "DispatchResult",
         "NewCompany",
         "NewContact",
         "NewDeal",
         "NewTicket",
         "Page",
-        "Router",
-        "RouterSettings",
-        "RouterTeam",
-        "RouterUser",
         "Ticket",
     ),
     "resources": ("Objects",),
     "retries": ("RetryBudget", "RetryPolicy"),
-    "routing": ("Routers",),
+    "routing": (
+        "DispatchResult",
+        "Router",
+        "Routers",
+        "RouterSettings",
+        "RouterTeam",
+        "RouterUser",
+    ),
 }
 """Where each name is: its module is loaded when the name is first asked for, PEP 562."""
 
