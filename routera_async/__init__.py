@@ -4,9 +4,10 @@ Every create ends in an outcome that is proven: created, rejected, duplicate, no
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from ._version import __version__
+
+TYPE_CHECKING = False  # as in `typing`, most of whose own import it would be to the package alone
 
 if TYPE_CHECKING:
     from ._listing import Listing

@@ -76,13 +76,16 @@ def loaded_by(statement: str) -> set[str]:
 
 
 def test_what_is_not_used_is_not_loaded():
-    """The package alone loads nothing, errors no client, and a client nothing for many records."""
+    """The package alone loads nothing, errors no client, and a client what a create needs."""
     assert not {"aiohttp", "attrs", "routera_async.errors"} & loaded_by("import routera_async")
+    assert "typing" not in loaded_by("import routera_async") - loaded_by("pass")
     assert "aiohttp" not in loaded_by("from routera_async import RouteraError")
     client = loaded_by("from routera_async import NewTicket, RouteraClient; RouteraClient('a.b.c')")
     assert "routera_async.client" in client
     assert not {name for name in client if name.startswith("routera_async.bulk")}
     assert not {"sqlite3", "csv", "routera_async.importing", "routera_async.sandbox"} & client
+    assert not {f"routera_async.{name}" for name in ("events", "routing", "_raw")} & client
+    assert "tenacity" not in client
 
 
 def test_modules_are_found_by_the_package():
