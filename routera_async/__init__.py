@@ -10,6 +10,7 @@ from ._version import __version__
 TYPE_CHECKING = False  # as in `typing`, most of whose own import it would be to the package alone
 
 if TYPE_CHECKING:
+    from ._hooks import Hook
     from ._listing import Listing
     from ._raw import Response
     from .auth import Auth, ClientCredentials, StaticToken, TokenProvider
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
         AttemptFinished,
         AttemptStarted,
         Event,
-        Hook,
         ImportPaused,
         ImportReconciling,
         ImportResumed,
@@ -141,6 +141,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "_hooks": ("Hook",),
     "_listing": ("Listing",),
     "_raw": ("Response",),
     "auth": ("Auth", "ClientCredentials", "StaticToken", "TokenProvider"),
@@ -174,7 +175,6 @@ _HOMES = {
         "AttemptFinished",
         "AttemptStarted",
         "Event",
-        "Hook",
         "ImportPaused",
         "ImportReconciling",
         "ImportResumed",

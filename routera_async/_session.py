@@ -25,6 +25,7 @@ from urllib.parse import urlencode
 from aiohttp import ClientSession
 
 from ._evidence import CANCELLED, AnswerBody, Call, Evidence, WitnessedBody
+from ._hooks import Hook
 from ._how import HEADERS, Headers, how_of
 from ._options import Options, merged
 from ._pool import Pool, Pools
@@ -43,7 +44,7 @@ if TYPE_CHECKING:  # what a first attempt without hooks needs none of is loaded 
     from tenacity import RetryCallState
 
     from ._telling import Telling
-    from .events import Event, Hook
+    from .events import Event
 
 RECORD_LIMIT = 2**20
 """Bytes read of the answer that holds one record, after decompression."""
@@ -121,7 +122,7 @@ class Session:
         base_url: str,
         max_connections: int,
         max_waiting: int | None = None,
-        hooks: Sequence["Hook"] = (),
+        hooks: Sequence[Hook] = (),
         http: ClientSession | None = None,
         proxy: str | None = None,
         tls: ssl.SSLContext | None = None,
@@ -152,7 +153,7 @@ class Session:
         return str(self._base)
 
     @property
-    def hooks(self) -> "tuple[Hook, ...]":
+    def hooks(self) -> tuple[Hook, ...]:
         """What is told of every attempt."""
         return self._telling.hooks if self._telling else ()
 
@@ -168,7 +169,7 @@ class Session:
         other._headers = Headers(self._own_headers(options))  # noqa: SLF001
         return other
 
-    def gated(self, gate: Gate, hooks: "Iterable[Hook]" = ()) -> "Session":
+    def gated(self, gate: Gate, hooks: Iterable[Hook] = ()) -> "Session":
         """Return a session whose attempts pass a gate, which hears of each as more hooks do."""
         other = copy.copy(self)
         other._gate = gate  # noqa: SLF001 (it is one of our own)
@@ -384,7 +385,7 @@ class Session:
         return verdict or evidence
 
 
-def _telling(hooks: "Sequence[Hook]", before: "Telling | None" = None) -> "Telling | None":
+def _telling(hooks: Sequence[Hook], before: "Telling | None" = None) -> "Telling | None":
     """Return what tells hooks, or None when there are none."""
     if not hooks:
         return None

@@ -4,8 +4,9 @@ import logging
 from collections.abc import Sequence
 
 from ._evidence import Call, Evidence
+from ._hooks import Hook
 from .errors import RouteraError
-from .events import AttemptFinished, AttemptStarted, Event, Hook, RetryScheduled
+from .events import AttemptFinished, AttemptStarted, Event, RetryScheduled
 
 _log = logging.getLogger("routera_async")
 

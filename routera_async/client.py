@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from aiohttp import ClientSession
 
+from ._hooks import Hook
 from ._options import Options, checked_headers, merged, whole_number
 from ._session import Session
 from .auth import Auth, ClientCredentials, Secret, as_auth, hidden
@@ -29,7 +30,6 @@ from .retries import RetryPolicy
 
 if TYPE_CHECKING:  # what a create needs none of is loaded when it is asked for
     from ._raw import Response
-    from .events import Hook
     from .routing import DispatchResult, Routers
 
 T = TypeVar("T", bound=Ticket)
@@ -74,7 +74,7 @@ class RouteraClient:
         deadline: float | None = None,
         max_connections: int = 100,
         max_waiting: int | None = None,
-        hooks: "Iterable[Hook]" = (),
+        hooks: Iterable[Hook] = (),
         session: ClientSession | None = None,
         mint_external_ids: bool = False,
         proxy: str | None = None,
@@ -260,7 +260,7 @@ class RouteraClient:
         await self._session.close()
 
 
-def _checked_hooks(hooks: "Iterable[Hook]") -> "tuple[Hook, ...]":
+def _checked_hooks(hooks: Iterable[Hook]) -> tuple[Hook, ...]:
     if isinstance(hooks, Iterable):
         given = tuple(hooks)
         if all(map(callable, given)):

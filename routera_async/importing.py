@@ -15,7 +15,7 @@ from contextlib import aclosing, asynccontextmanager, closing, contextmanager, s
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
@@ -30,9 +30,12 @@ from .bulk.readers import Row, Source, Survey, open_source
 from .bulk.report import RejectsFile, Summary
 from .client import RouteraClient
 from .errors import ConfigurationError, OutcomeName, RouteraError, ValidationError
-from .events import AttemptFinished, Event, Hook, RetryScheduled, RowInDoubt
+from .events import AttemptFinished, Event, RetryScheduled, RowInDoubt
 from .models import New
 from .resources import KINDS, Objects
+
+if TYPE_CHECKING:
+    from ._hooks import Hook
 
 ObjectName = Literal["tickets", "contacts", "companies", "deals"]
 """What a file may hold, one in each row."""

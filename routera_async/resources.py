@@ -18,6 +18,7 @@ import attrs
 from ._answers import listing, names_of, properties_query, read, within
 from ._codec import encode, to_changes, to_fields
 from ._creating import Prepared
+from ._hooks import Hook
 from ._listing import LARGEST_PAGE, Listing
 from ._session import Answer, Session
 from ._shapes import check_model, field_names, from_flat
@@ -52,7 +53,6 @@ if TYPE_CHECKING:  # what many records need is loaded when there are many
     from .bulk.limiter import Limiter
     from .bulk.many import Bulk
     from .bulk.reconcile import Verdict
-    from .events import Hook
 
 R = TypeVar("R", bound=Record)
 S = TypeVar("S", bound=Stored)
@@ -172,7 +172,7 @@ class Objects(Generic[R, N]):
         parse: Callable[[X], N | Mapping[str, Any]] | None = None,
         journal: "Journal | None" = None,
         bulk: "Bulk | None" = None,
-        hooks: "Iterable[Hook]" = (),
+        hooks: Iterable[Hook] = (),
         stop: asyncio.Event | None = None,
         start: int = 0,
     ) -> "AsyncGenerator[Outcome[R]]":
@@ -215,7 +215,7 @@ class Objects(Generic[R, N]):
         *,
         last_sent: float,
         quarantine: float = 60.0,
-        hooks: "Iterable[Hook]" = (),
+        hooks: Iterable[Hook] = (),
     ) -> "builtins.list[Verdict]":
         """Settle the rows of an import's journal whose answers were lost, by the list.
 
@@ -234,7 +234,7 @@ class Objects(Generic[R, N]):
             hooks=(*self._session.hooks, *hooks),
         )
 
-    def _verbs(self, limiter: "Limiter | None", hooks: "tuple[Hook, ...]") -> "ImportVerbs[R]":
+    def _verbs(self, limiter: "Limiter | None", hooks: tuple[Hook, ...]) -> "ImportVerbs[R]":
         """Return what an import does, through its limiter if it has one."""
         from ._verbs import ImportVerbs  # noqa: PLC0415 (see above)
 

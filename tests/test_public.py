@@ -5,8 +5,10 @@ import inspect
 import subprocess
 import sys
 import types
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_type_hints
 
 import attrs
 import pytest
@@ -66,6 +68,12 @@ def test_a_name_that_is_not_there():
     for name in ("Tickets", "from_response", "_home"):
         with pytest.raises(AttributeError, match=f"'routera_async' has no attribute '{name}'"):
             getattr(routera_async, name)
+
+
+def test_the_constructor_can_be_filled_by_a_framework():
+    """What a client takes can be found out while a program runs, as dependency injection does."""
+    told = get_type_hints(routera_async.RouteraClient.__init__)
+    assert told["hooks"] == Iterable[routera_async.Hook]
 
 
 def loaded_by(statement: str) -> set[str]:
