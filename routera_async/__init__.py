@@ -4,11 +4,13 @@ Every create ends in an outcome that is proven: created, rejected, duplicate, no
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from ._version import __version__
 
+TYPE_CHECKING = False  # as in `typing`, most of whose own import it would be to the package alone
+
 if TYPE_CHECKING:
+    from ._hooks import Hook
     from ._inputs import ImportSettings
     from ._listing import Listing
     from ._raw import Response
@@ -43,7 +45,6 @@ if TYPE_CHECKING:
         AttemptFinished,
         AttemptStarted,
         Event,
-        Hook,
         ImportPaused,
         ImportReconciling,
         ImportResumed,
@@ -56,21 +57,23 @@ if TYPE_CHECKING:
         Company,
         Contact,
         Deal,
-        DispatchResult,
         NewCompany,
         NewContact,
         NewDeal,
         NewTicket,
         Page,
-        Router,
-        RouterSettings,
-        RouterTeam,
-        RouterUser,
         Ticket,
     )
     from .resources import Objects
     from .retries import RetryBudget, RetryPolicy
-    from .routing import Routers
+    from .routing import (
+        DispatchResult,
+        Router,
+        Routers,
+        RouterSettings,
+        RouterTeam,
+        RouterUser,
+    )
 
 __all__ = [
     "APIStatusError",
@@ -139,6 +142,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "_hooks": ("Hook",),
     "_listing": ("Listing",),
     "_raw": ("Response",),
     "auth": ("Auth", "ClientCredentials", "StaticToken", "TokenProvider"),
@@ -172,7 +176,6 @@ _HOMES = {
         "AttemptFinished",
         "AttemptStarted",
         "Event",
-        "Hook",
         "ImportPaused",
         "ImportReconciling",
         "ImportResumed",
@@ -186,21 +189,23 @@ _HOMES = {
         "Company",
         "Contact",
         "Deal",
-        "DispatchResult",
         "NewCompany",
         "NewContact",
         "NewDeal",
         "NewTicket",
         "Page",
-        "Router",
-        "RouterSettings",
-        "RouterTeam",
-        "RouterUser",
         "Ticket",
     ),
     "resources": ("Objects",),
     "retries": ("RetryBudget", "RetryPolicy"),
-    "routing": ("Routers",),
+    "routing": (
+        "DispatchResult",
+        "Router",
+        "Routers",
+        "RouterSettings",
+        "RouterTeam",
+        "RouterUser",
+    ),
 }
 """Where each name is: its module is loaded when the name is first asked for, PEP 562."""
 

@@ -15,18 +15,17 @@ What the attempts of a call prove together is told by `Call.settled`.
 
 import asyncio
 import copy
-import logging
 import random
 import ssl
 import uuid
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
 from aiohttp import ClientSession
-from tenacity import RetryCallState
 
 from ._evidence import CANCELLED, AnswerBody, Call, Evidence, WitnessedBody
+from ._hooks import Hook
 from ._how import HEADERS, Headers, how_of
 from ._options import Options, merged
 from ._pool import Pool, Pools
@@ -39,8 +38,13 @@ from .errors import (
     RouteraError,
     UnauthorizedError,
 )
-from .events import AttemptFinished, AttemptStarted, Event, Hook, RetryScheduled
 from .retries import Repeat
+
+if TYPE_CHECKING:  # what a first attempt without hooks needs none of is loaded when it is needed
+    from tenacity import RetryCallState
+
+    from ._telling import Telling
+    from .events import Event
 
 RECORD_LIMIT = 2**20
 """Bytes read of the answer that holds one record, after decompression."""
@@ -72,11 +76,8 @@ class Gate(Protocol):
     async def enter(self) -> Leave:
         """Wait for leave; raises `NotSentError` when there will be none."""
 
-    def __call__(self, event: Event, /) -> None:
+    def __call__(self, event: "Event", /) -> None:
         """Hear, as a hook, of what became of an attempt."""
-
-
-_log = logging.getLogger("routera_async")
 
 
 class Answer:
@@ -132,8 +133,7 @@ class Session:
         self._how, self._hop = how_of(self._base, proxy, tls)
         self._headers = Headers(self._own_headers(options))
         self._max_waiting = max_waiting
-        self._hooks = tuple(hooks)
-        self._faulty: set[int] = set()
+        self._telling = _telling(hooks)
         self._gate: Gate | None = None
         self._uniform = random.uniform
         self._pools = Pools(max_connections, http)
@@ -155,7 +155,7 @@ class Session:
     @property
     def hooks(self) -> tuple[Hook, ...]:
         """What is told of every attempt."""
-        return self._hooks
+        return self._telling.hooks if self._telling else ()
 
     @property
     def options(self) -> Options:
@@ -173,7 +173,7 @@ class Session:
         """Return a session whose attempts pass a gate, which hears of each as more hooks do."""
         other = copy.copy(self)
         other._gate = gate  # noqa: SLF001 (it is one of our own)
-        other._hooks = (*self._hooks, gate, *hooks)  # noqa: SLF001
+        other._telling = _telling((*self.hooks, gate, *hooks), self._telling)  # noqa: SLF001
         return other
 
     def _own_headers(self, options: Options) -> dict[str, str]:
@@ -247,6 +247,8 @@ class Session:
 
     async def _again(self, call: Call, pool: Pool, first: RouteraError) -> Evidence | RouteraError:
         """Hand the first attempt's failure to tenacity, and let it make the others."""
+        from ._retrying import retrying  # noqa: PLC0415 (most calls need no second attempt)
+
         met = [first]
         policy = self._options.retry
         tokens = pool.retry_tokens(policy.budget)
@@ -266,11 +268,12 @@ class Session:
             await asyncio.sleep(seconds)
             await tokens.take()
 
-        def scheduled(state: RetryCallState) -> None:
-            number = call.made + 1
-            self._tell(RetryScheduled(call.method, call.url.path, number, state.upcoming_sleep))
+        def scheduled(state: "RetryCallState") -> None:
+            if self._telling:
+                self._telling.scheduled(call, state.upcoming_sleep)
 
-        retrying = policy.retrying(
+        loop = retrying(
+            policy,
             call.repeat,
             deadline=call.deadline,
             clock=pool.loop.time,
@@ -280,7 +283,7 @@ class Session:
             is_over=lambda: call.over,
         )
         try:
-            return await retrying(attempt)
+            return await loop(attempt)
         except RouteraError as error:
             return error.with_traceback(None)
 
@@ -353,10 +356,9 @@ class Session:
     ) -> Evidence | RouteraError:
         """Send once, within `limit` seconds, note what was met, and return what it proves."""
         evidence = Evidence(call, token)
-        number = call.made + 1
         began = pool.loop.time()
-        if self._hooks:
-            self._tell(AttemptStarted(call.method, call.url.path, number))
+        if self._telling:
+            self._telling.started(call)
         try:
             with pool.limits.until(began + limit * self._uniform(_JITTER, 1.0)):
                 evidence.met(
@@ -378,29 +380,18 @@ class Session:
             verdict = evidence.verdict()
             elapsed = pool.loop.time() - began
             call.note(evidence, verdict, began, elapsed)
-            if self._hooks:
-                self._tell(
-                    AttemptFinished(
-                        call.method,
-                        call.url.path,
-                        number,
-                        sent=evidence.sent,
-                        status=evidence.status,
-                        error=evidence.error,
-                        elapsed=elapsed,
-                        retry_after=getattr(verdict, "retry_after", None),
-                    )
-                )
+            if self._telling:
+                self._telling.finished(call, evidence, verdict, elapsed)
         return verdict or evidence
 
-    def _tell(self, event: Event) -> None:
-        for hook in self._hooks:
-            try:
-                hook(event)
-            except Exception:  # noqa: BLE001 (whatever it is, the call goes on)
-                if id(hook) not in self._faulty:
-                    self._faulty.add(id(hook))
-                    _log.exception("a hook raised; the calls go on, and this is not said again")
+
+def _telling(hooks: Sequence[Hook], before: "Telling | None" = None) -> "Telling | None":
+    """Return what tells hooks, or None when there are none."""
+    if not hooks:
+        return None
+    from ._telling import Telling  # noqa: PLC0415 (most clients have no hooks)
+
+    return Telling(hooks, before)
 
 
 class _TokenRoute:

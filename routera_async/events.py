@@ -5,8 +5,6 @@ and must not block; one that raises is logged once and never breaks the call. No
 body, a header or a token.
 """
 
-from typing import Protocol
-
 import attrs
 
 
@@ -101,10 +99,3 @@ Event = (
     | RowInDoubt
     | ImportReconciling
 )
-
-
-class Hook(Protocol):
-    """What is told of each event."""
-
-    def __call__(self, event: Event, /) -> None:
-        """Take note of one event, quickly."""

@@ -14,7 +14,7 @@ from contextlib import aclosing, asynccontextmanager, closing, contextmanager, s
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -37,8 +37,11 @@ from .bulk.readers import Row, Source
 from .bulk.report import RejectsFile, Summary
 from .client import RouteraClient
 from .errors import ConfigurationError, OutcomeName, RouteraError, ValidationError
-from .events import AttemptFinished, Event, Hook, RetryScheduled, RowInDoubt
+from .events import AttemptFinished, Event, RetryScheduled, RowInDoubt
 from .resources import Objects
+
+if TYPE_CHECKING:
+    from ._hooks import Hook
 
 _GRACE = 30.0
 """Seconds that a stopped import gives to what is under way."""

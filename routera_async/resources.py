@@ -17,7 +17,8 @@ import attrs
 
 from ._answers import listing, names_of, properties_query, read, within
 from ._codec import encode, to_changes, to_fields
-from ._creating import ImportVerbs, Prepared
+from ._creating import Prepared
+from ._hooks import Hook
 from ._listing import LARGEST_PAGE, Listing
 from ._session import Answer, Session
 from ._shapes import check_model, field_names, from_flat
@@ -28,7 +29,6 @@ from .errors import (
     RouteraError,
     ValidationError,
 )
-from .events import Hook
 from .models import (
     Company,
     Contact,
@@ -47,6 +47,7 @@ from .retries import Repeat
 if TYPE_CHECKING:  # what many records need is loaded when there are many
     import builtins
 
+    from ._verbs import ImportVerbs
     from .bulk.engine import Outcome, Written
     from .bulk.journal import Journal
     from .bulk.limiter import Limiter
@@ -234,8 +235,10 @@ class Objects(Generic[R, N]):
             hooks=(*self._session.hooks, *hooks),
         )
 
-    def _verbs(self, limiter: "Limiter | None", hooks: tuple[Hook, ...]) -> ImportVerbs[R]:
+    def _verbs(self, limiter: "Limiter | None", hooks: tuple[Hook, ...]) -> "ImportVerbs[R]":
         """Return what an import does, through its limiter if it has one."""
+        from ._verbs import ImportVerbs  # noqa: PLC0415 (see above)
+
         gated = copy.copy(self)
         if limiter is not None:
             gated._session = self._session.gated(limiter, hooks)  # noqa: SLF001 (our own)

@@ -18,8 +18,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 
+from routera_async._hooks import Hook
 from routera_async.errors import ConfigurationError, RouteraError
-from routera_async.events import Event, Hook, ImportReconciling, RowInDoubt
+from routera_async.events import Event, ImportReconciling, RowInDoubt
 
 from .books import (
     MOST_IN_DOUBT,

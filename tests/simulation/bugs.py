@@ -18,7 +18,15 @@ from unittest.mock import patch
 import aiohttp
 import attrs
 
-from routera_async import DuplicateError, NotSentError, ResponseError, RouteraError, auth, retries
+from routera_async import (
+    DuplicateError,
+    NotSentError,
+    ResponseError,
+    RouteraError,
+    _retrying,
+    auth,
+    retries,
+)
 from routera_async import _budget as budget
 from routera_async import _evidence as evidence
 from routera_async import _pool as pool
@@ -132,17 +140,17 @@ def _follow_redirects() -> Any:
 
 
 def _share_retrying() -> Any:
-    real, shared = retries.RetryPolicy.retrying, {}
+    real, shared = _retrying.retrying, {}
 
-    def retrying(self: Any, repeat: Any, **kwargs: Any) -> Any:
+    def retrying(policy: Any, repeat: Any, **kwargs: Any) -> Any:
         def told(state: Any) -> Any:
             kwargs["before_sleep"](state)
             return asyncio.sleep(0)
 
         key = asyncio.get_running_loop()
-        return shared.setdefault(key, real(self, repeat, **kwargs | {"before_sleep": told}))
+        return shared.setdefault(key, real(policy, repeat, **kwargs | {"before_sleep": told}))
 
-    return patch.object(retries.RetryPolicy, "retrying", retrying)
+    return patch.object(_retrying, "retrying", retrying)
 
 
 def _stampede() -> Any:
