@@ -211,11 +211,13 @@ _HOMES = {
 
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
+_MODULES = frozenset(home.partition(".")[0] for home in _HOMES)
+
 if not TYPE_CHECKING:  # a type checker would take it that the package has every name
 
     def __getattr__(name: str) -> object:
         """Load the public name, or the module that has some."""
-        if name in _HOMES:
+        if name in _MODULES:
             return import_module(f".{name}", __name__)
         if name not in _HOME:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -105,6 +105,12 @@ def test_modules_are_found_by_the_package():
     assert "aiohttp" in loaded_by("import routera_async as r; r.client.RouteraClient")
 
 
+@pytest.mark.parametrize("module", ["errors", "bulk", "client"])
+def test_a_module_with_public_names_is_found(module):
+    """As an attribute of the package, loaded when it is asked for."""
+    assert f"routera_async.{module}" in loaded_by(f"import routera_async; routera_async.{module}")
+
+
 def test_errors_are_all_public():
     """Every error that a call can raise can be caught by a name of the package."""
     found = [
