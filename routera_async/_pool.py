@@ -169,11 +169,14 @@ class Pool:
         self._free -= 1
         return True
 
-    async def queue(self) -> None:
-        """Wait for a place, behind those who wait already, and take it."""
+    async def queue(self, *, counts: bool = True) -> None:
+        """Wait for a place, behind those who wait already, and take it.
+
+        An import's attempts do not count as `waiting`: they are bounded by themselves.
+        """
         place = self.loop.create_future()
         self._queue.append(place)
-        self._waiting += 1
+        self._waiting += counts
         try:
             await place
         except asyncio.CancelledError:
@@ -181,7 +184,7 @@ class Pool:
                 self.leave()  # given in the very moment of the cancellation
             raise
         finally:
-            self._waiting -= 1
+            self._waiting -= counts
 
     def leave(self) -> None:
         """Give the place back: to the first in the queue who still wants it."""
