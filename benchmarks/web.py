@@ -56,7 +56,7 @@ class Size:
 
     In the outage `burst` more clients come at once. A client that is refused waits for `patience`
     times the seconds that `Retry-After` says. `undone` is the share of requests that the sandbox
-    does not do when it hangs.
+    does not do when it hangs. At the end `last` more come at once, who must not be refused.
     """
 
     orders: int = 2_000
@@ -68,6 +68,7 @@ class Size:
     budget: float = 2.0
     patience: float = 1.0
     undone: float = 0.5
+    last: int = 200
 
 
 @attrs.frozen
@@ -91,12 +92,23 @@ class Outage:
     def __init__(self) -> None:
         self._up = asyncio.Event()
         self._up.set()
+        self._held = 0
+        self._moved = asyncio.Condition()
         self.began = self.ended = 0.0
 
     async def sleep(self, seconds: float) -> None:
         """Wait for the end of the outage, if there is one, and so long."""
+        async with self._moved:
+            self._held += 1
+            self._moved.notify_all()
         await self._up.wait()
+        self._held -= 1
         await asyncio.sleep(seconds)
+
+    async def holds(self, answers: int) -> None:
+        """Wait until so many are held back."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: self._held >= answers)
 
     @contextmanager
     def lasting(self) -> Iterator[None]:
@@ -110,10 +122,11 @@ class Outage:
 
 
 class Clients:
-    """Send orders to a service, and note each exchange."""
+    """Send orders to a service, and note each exchange; in a `hurry` they say for how long."""
 
     def __init__(self, http: ClientSession, url: str, size: Size) -> None:
         self.exchanges: list[Exchange] = []
+        self.hurry = True
         self._http = http
         self._url = url
         self._size = size
@@ -150,7 +163,7 @@ class Clients:
             async with self._http.put(
                 f"{self._url}/tickets/{key}",
                 json={"ticket_name": f"Order {key}"},
-                headers={"Request-Timeout": f"{self._size.budget}"},
+                headers={"Request-Timeout": f"{self._size.budget}"} if self.hurry else {},
             ) as answer:
                 told = await answer.json(content_type=None)
                 status, retry_after = answer.status, answer.headers.get("Retry-After")
@@ -354,8 +367,8 @@ async def show(
                 sandbox.faults.clear()
             await asyncio.gather(*load, *burst)
             imported = await ended(http, importing)
-            more = (clients.send(f"last-{n}") for n in range(size.in_flight))
-            last = await asyncio.gather(*more)
+            clients.hurry = False
+            last = await asyncio.gather(*(clients.send(f"last-{n}") for n in range(size.last)))
         return Result(
             size=size,
             exchanges=clients.exchanges,

@@ -84,6 +84,12 @@ async def take(jobs: asyncio.Queue[dict[str, str]]) -> None:
         await jobs.put(json.loads(line))
 
 
+def stop(taking: asyncio.Task[None]) -> None:
+    """Take no more jobs."""
+    print("stopping: jobs under way may end", file=sys.stderr, flush=True)
+    taking.cancel()
+
+
 async def main() -> None:
     """Work until the queue ends or SIGTERM comes."""
     jobs = asyncio.Queue[dict[str, str]](maxsize=1)
@@ -93,7 +99,7 @@ async def main() -> None:
     ):
         workers = [group.create_task(work(routera, jobs)) for _ in range(WORKERS)]
         taking = group.create_task(take(jobs))
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, taking.cancel)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop, taking)
         await asyncio.wait([taking])
         with suppress(TimeoutError):
             await asyncio.wait_for(jobs.join(), GRACE)
