@@ -39,9 +39,10 @@ async def routera(app: web.Application) -> AsyncIterator[None]:
 
     It has no deadline: each request brings its own, and an import has none.
     """
+    folder = Path(os.environ.get("IMPORTS", "imports"))
     async with (
         RouteraClient.from_env(timeout=5.0, max_waiting=200) as app[ROUTERA],
-        Imports(app[ROUTERA], Path(os.environ.get("IMPORTS", "imports"))) as app[IMPORTS],
+        Imports(app[ROUTERA], folder) as app[IMPORTS],
     ):
         yield
 
@@ -67,17 +68,20 @@ async def fields(request: web.Request) -> dict[str, Any]:
 async def refuse(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Answer 503 when there is no room or no proof: to send the same again is safe, for its key."""
+    """Answer 503 when there is no room, or no proof.
+
+    To send the same again is safe: its key is the ticket's external_id.
+    """
     try:
         return await handler(request)
     except RouteraError as error:
         told = {"outcome": error.outcome, "detail": str(error)}
-        if isinstance(error, BadRequestError | ValidationError) and error.outcome != "unknown":
-            return web.json_response(told, status=422)
         not_now = isinstance(error, Overloaded | NotSentError | RateLimitedError)
         if not_now or error.outcome == "unknown":
             seconds = math.ceil(getattr(error, "retry_after", None) or 1)
             return web.json_response(told, status=503, headers={"Retry-After": str(seconds)})
+        if isinstance(error, BadRequestError | ValidationError):
+            return web.json_response(told, status=422)
         raise  # a token or a setting of ours: 500, and a line in the log
 
 

@@ -24,6 +24,10 @@ class Import:
     task: asyncio.Task[Summary]
     progress: ImportProgress | None = None
 
+    def moved(self, progress: ImportProgress) -> None:
+        """Take note of how far it is."""
+        self.progress = progress
+
     def state(self) -> str:
         """Say in a word or a line how it stands."""
         if not self.task.done():
@@ -89,6 +93,4 @@ class Imports:
     async def _run(self, path: Path) -> Summary:
         async with self._turn:
             own = self._imports[path.parent.name]
-            return await import_file(
-                self._routera, path, on_progress=lambda progress: setattr(own, "progress", progress)
-            )
+            return await import_file(self._routera, path, on_progress=own.moved)

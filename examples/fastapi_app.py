@@ -47,9 +47,10 @@ async def lifespan(_: FastAPI) -> AsyncIterator[State]:
 
     It has no deadline: each request brings its own, and an import has none.
     """
+    folder = Path(os.environ.get("IMPORTS", "imports"))
     async with (
         RouteraClient.from_env(timeout=5.0, max_waiting=200) as routera,
-        Imports(routera, Path(os.environ.get("IMPORTS", "imports"))) as imports,
+        Imports(routera, folder) as imports,
     ):
         yield {"routera": routera, "imports": imports}
 
@@ -78,14 +79,17 @@ class TicketIn(BaseModel):
 
 @app.exception_handler(RouteraError)
 async def refuse(_: Request, error: RouteraError) -> JSONResponse:
-    """Answer 503 when there is no room or no proof: to send the same again is safe, for its key."""
+    """Answer 503 when there is no room, or no proof.
+
+    To send the same again is safe: its key is the ticket's external_id.
+    """
     told = {"outcome": error.outcome, "detail": str(error)}
-    if isinstance(error, BadRequestError | ValidationError) and error.outcome != "unknown":
-        return JSONResponse(told, 422)
     not_now = isinstance(error, Overloaded | NotSentError | RateLimitedError)
     if not_now or error.outcome == "unknown":
         seconds = math.ceil(getattr(error, "retry_after", None) or 1)
         return JSONResponse(told, 503, {"Retry-After": str(seconds)})
+    if isinstance(error, BadRequestError | ValidationError):
+        return JSONResponse(told, 422)
     raise error  # a token or a setting of ours: 500, and a line in the log
 
 
@@ -94,8 +98,9 @@ async def put_ticket(
     key: str, ticket: TicketIn, routera: Routera, response: Response
 ) -> dict[str, str]:
     """Create a ticket: 201, or 200 when an earlier request has."""
+    new = NewTicket(**ticket.model_dump(), external_id=key)
     try:
-        created = await routera.tickets.create(NewTicket(**ticket.model_dump(), external_id=key))
+        created = await routera.tickets.create(new)
     except DuplicateError:
         response.status_code = 200
         return {"key": key}

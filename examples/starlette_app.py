@@ -42,9 +42,10 @@ async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
 
     It has no deadline: each request brings its own, and an import has none.
     """
+    folder = Path(os.environ.get("IMPORTS", "imports"))
     async with (
         RouteraClient.from_env(timeout=5.0, max_waiting=200) as routera,
-        Imports(routera, Path(os.environ.get("IMPORTS", "imports"))) as imports,
+        Imports(routera, folder) as imports,
     ):
         yield {"routera": routera, "imports": imports}
 
@@ -68,15 +69,18 @@ async def fields(request: Request) -> dict[str, Any]:
 
 
 async def refuse(_: Request, error: Exception) -> Response:
-    """Answer 503 when there is no room or no proof: to send the same again is safe, for its key."""
+    """Answer 503 when there is no room, or no proof.
+
+    To send the same again is safe: its key is the ticket's external_id.
+    """
     assert isinstance(error, RouteraError)
     told = {"outcome": error.outcome, "detail": str(error)}
-    if isinstance(error, BadRequestError | ValidationError) and error.outcome != "unknown":
-        return JSONResponse(told, 422)
     not_now = isinstance(error, Overloaded | NotSentError | RateLimitedError)
     if not_now or error.outcome == "unknown":
         seconds = math.ceil(getattr(error, "retry_after", None) or 1)
         return JSONResponse(told, 503, {"Retry-After": str(seconds)})
+    if isinstance(error, BadRequestError | ValidationError):
+        return JSONResponse(told, 422)
     raise error  # a token or a setting of ours: 500, and a line in the log
 
 

@@ -59,9 +59,9 @@ async def done(routera: RouteraClient, job: dict[str, str]) -> str:
         except RouteraError as error:
             if error.outcome == "rejected":
                 return f"rejected: {error}"
-            if error.outcome in {"created", "duplicate"}:  # delivered again, or an answer was lost
-                return error.outcome
-            await asyncio.sleep(PAUSE)  # not sent, or unknown: with its key it is safe to repeat
+            if error.outcome in {"created", "duplicate"}:
+                return error.outcome  # delivered again, or an answer was lost
+            await asyncio.sleep(PAUSE)  # and again, which is safe with a key
         else:
             return "created"
 
@@ -70,7 +70,8 @@ async def work(routera: RouteraClient, jobs: asyncio.Queue[dict[str, str]]) -> N
     """Do one job after the other, and acknowledge each."""
     while True:
         job = await jobs.get()
-        print(json.dumps({"key": job["key"], "outcome": await done(routera, job)}), flush=True)
+        told = {"key": job["key"], "outcome": await done(routera, job)}
+        print(json.dumps(told), flush=True)
         jobs.task_done()
 
 

@@ -55,7 +55,8 @@ WORKERS = 50
 
 async def until_all_are_refused(clients):
     """Let the outage last until nobody is left who has not been refused in it."""
-    await clients.until(lambda: clients.count(503) >= SMALL.in_flight + SMALL.burst)
+    refused = SMALL.in_flight + SMALL.burst
+    await clients.until(lambda: clients.count(503, None) >= refused)  # None: not answered at all
 
 
 @pytest.mark.parametrize("name", SERVICES)
