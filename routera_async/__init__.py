@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from ._inputs import ImportSettings
     from ._listing import Listing
     from ._raw import Response
     from .auth import Auth, ClientCredentials, StaticToken, TokenProvider
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
         RetryScheduled,
         RowInDoubt,
     )
-    from .importing import ImportProgress, ImportSettings, import_file
+    from .importing import ImportProgress, import_file
     from .models import (
         Company,
         Contact,
@@ -179,7 +180,8 @@ _HOMES = {
         "RetryScheduled",
         "RowInDoubt",
     ),
-    "importing": ("ImportProgress", "ImportSettings", "import_file"),
+    "_inputs": ("ImportSettings",),
+    "importing": ("ImportProgress", "import_file"),
     "models": (
         "Company",
         "Contact",

@@ -185,7 +185,8 @@ class Objects(Generic[R, N]):
         done again. `hooks` hear of what happens, beside those of the client. Once `stop` is set no
         more records are read. Nothing is raised for a record, but only for what stops them all:
         what `bulk` gives up on, for one. `start` is the number of the first record, for an input
-        that is not read again from its beginning: its journal has decided those before.
+        that is not read again from its beginning: `ConfigurationError` is raised unless the
+        journal has decided all before it, as `Journal.decided` tells.
         """
         from .bulk.many import Bulk, create_many  # noqa: PLC0415 (see above)
 
