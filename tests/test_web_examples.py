@@ -96,7 +96,8 @@ async def test_a_service_that_is_stopped_leaves_nothing_half_done(tmp_path, name
             await outage.holds(FIRST_ROWS + len(sent))
             stopping = asyncio.create_task(service.stop())
             await closed(http, service.url)
-        assert [each.status for each in await asyncio.gather(*sent)] == [201] * len(sent)
+        answered = {each.status for each in await asyncio.gather(*sent)}
+        assert answered <= {201, 503}  # refused where this took longer than a request has
         await stopping
         assert not any("Traceback" in line for line in service.printed)
         async with served(name, sandbox, tmp_path / "imports") as again:
