@@ -47,6 +47,9 @@ _RUNNING = re.compile(r"unning on (http://[\w.]+:\d+)")
 _UNANSWERED = 60.0
 """Seconds after which a request counts as unanswered."""
 
+_IDLE = 1.0
+"""Seconds a connection is kept idle: well below the 5 after which uvicorn closes one."""
+
 _REFUSED = 503
 
 
@@ -341,7 +344,8 @@ async def staged(
         Sandbox(latency=size.latency, sleep=outage.sleep, keep_requests=0) as sandbox,
         served(name, sandbox, folder / "imports") as service,
         ClientSession(
-            connector=TCPConnector(limit=0), timeout=ClientTimeout(total=_UNANSWERED)
+            connector=TCPConnector(limit=0, keepalive_timeout=_IDLE),
+            timeout=ClientTimeout(total=_UNANSWERED),
         ) as http,
     ):
         yield sandbox, outage, service, http
