@@ -22,10 +22,13 @@ from benchmarks.web import (
     ROOT,
     SERVICES,
     Clients,
+    Exchange,
     Outage,
+    Result,
     Size,
     begun,
     ended,
+    lines,
     served,
     show,
     staged,
@@ -68,11 +71,47 @@ async def test_a_service_is_responsive_while_routera_hangs(tmp_path, name):
     """
     result = await show(name, SMALL, tmp_path, until_all_are_refused)
     assert result.faults() == []
+    assert list(lines(name, result))
     refused = [each.told for each in result.exchanges if each.status == 503]
     assert len(refused) >= SMALL.in_flight + SMALL.burst
     at_once = [told for told in refused if "waiting already" in told["detail"]]
     assert {told["outcome"] for told in at_once} == {"not_sent"}
     assert {told["outcome"] for told in refused} == {"not_sent", "unknown"}
+
+
+REFUSED = Exchange("a", 0.0, 0.1, 503, "1", {"outcome": "not_sent", "detail": ""})
+MADE = Exchange("a", 0.2, 0.3, 201)
+GOOD = Result(
+    size=Size(rows=1),
+    exchanges=[REFUSED, MADE],
+    last=[MADE],
+    outage=None,
+    imported={"state": "done", "total": 1, "created": 1},
+    health={"answers": [1.0], "late": [0.1], "failed": 0},
+    kept=Counter(["a", "row-0"]),
+)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"exchanges": [REFUSED, attrs.evolve(MADE, status=None)]},
+        {"exchanges": [REFUSED, attrs.evolve(MADE, status=500)]},
+        {"exchanges": [attrs.evolve(REFUSED, retry_after=None), MADE]},
+        {"exchanges": [REFUSED, attrs.evolve(MADE, status=200)]},
+        {"last": [REFUSED]},
+        {"kept": Counter(["a"])},
+        {"kept": Counter(["a", "a", "row-0"])},
+        {"imported": {"state": "done", "total": 1, "created": 0}},
+        {"health": {"answers": [], "late": [], "failed": 0}},
+        {"health": {"answers": [1.0], "late": [0.1], "failed": 1}},
+    ],
+    ids="-".join,
+)
+def test_what_does_not_hold_is_told(changes):
+    """Nothing is found wrong with what is right, and each thing that is wrong is found."""
+    assert GOOD.faults() == []
+    assert attrs.evolve(GOOD, **changes).faults()
 
 
 async def closed(http, url):
