@@ -58,7 +58,8 @@ class Size:
     """How much is done: `latency`, `outage` and `budget`, a request's own deadline, in seconds.
 
     In the outage `burst` more clients come at once. A client that is refused waits for `patience`
-    times the seconds that `Retry-After` says. `undone` is the share of requests that the sandbox
+    times the seconds that `Retry-After` says, and `more_patience` times as long when it is refused
+    again. `undone` is the share of requests that the sandbox
     does not do when it hangs. At the end `last` more come at once, who must not be refused.
     """
 
@@ -70,6 +71,7 @@ class Size:
     outage: float = 10.0
     budget: float = 2.0
     patience: float = 1.0
+    more_patience: float = 1.0
     undone: float = 0.5
     last: int = 200
 
@@ -125,11 +127,11 @@ class Outage:
 
 
 class Clients:
-    """Send orders to a service, and note each exchange; in a `hurry` they say for how long."""
+    """Send orders to a service, and note each exchange; in a `hurry` they say how long."""
 
     def __init__(self, http: ClientSession, url: str, size: Size) -> None:
         self.exchanges: list[Exchange] = []
-        self.hurry = True
+        self.hurry = False
         self._http = http
         self._url = url
         self._size = size
@@ -146,11 +148,13 @@ class Clients:
 
     async def order(self, key: str) -> Exchange:
         """Send an order until it is not refused any more."""
+        patience = self._size.patience
         while True:
             exchange = await self.send(key)
             if exchange.status != _REFUSED:
                 return exchange
-            await asyncio.sleep(float(exchange.retry_after or 0) * self._size.patience)
+            await asyncio.sleep(float(exchange.retry_after or 0) * patience)
+            patience *= self._size.more_patience
 
     async def orders(self, keys: Iterator[str]) -> None:
         """Send one order after the other, as one client."""
@@ -363,15 +367,16 @@ async def show(
             load = [asyncio.create_task(clients.orders(keys)) for _ in range(size.in_flight)]
             await clients.until(lambda: clients.count(201) >= size.orders // 3)
             with outage.lasting():
+                clients.hurry = True
                 sandbox.faults.draw({"hang_before_commit": size.undone})
                 burst = [
                     asyncio.create_task(clients.order(f"burst-{n}")) for n in range(size.burst)
                 ]
                 await over(clients)
                 sandbox.faults.clear()
+                clients.hurry = False
             await asyncio.gather(*load, *burst)
             imported = await ended(http, importing)
-            clients.hurry = False
             last = await asyncio.gather(*(clients.send(f"last-{n}") for n in range(size.last)))
         return Result(
             size=size,

@@ -44,6 +44,7 @@ SMALL = Size(
     latency=0.001,
     budget=0.5,
     patience=0.1,
+    more_patience=2.0,
     undone=0.0,
     last=10,
 )
