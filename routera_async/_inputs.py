@@ -5,6 +5,7 @@ from typing import Literal
 
 import attrs
 
+from ._options import whole_number
 from ._shapes import required_fields
 from .bulk.journal import peek
 from .bulk.many import Bulk
@@ -46,9 +47,8 @@ class ImportSettings:
         if self.object not in NEW:
             raise ConfigurationError(f"object must be one of {', '.join(NEW)}, not {self.object!r}")
         for name in ("limit", "canary"):
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ConfigurationError(f"{name} must be 0 or more, not {value!r}")
+            if (value := getattr(self, name)) is not None:
+                whole_number(name, value, 0)
         too_many(self.max_rejects, 0, 0)
 
 
@@ -78,6 +78,7 @@ def journal_path(source: Source, settings: ImportSettings) -> Path | None:
 
 
 def check_required(mapping: Mapping, new: type[New]) -> None:
+    """Raise `ConfigurationError` when nothing fills a field that every such object needs."""
     filled = {setting.field for setting in mapping.settings}
     for name in required_fields(new):
         if name not in filled:

@@ -22,6 +22,9 @@ NO_TIMEOUT = ClientTimeout(total=None, connect=None, sock_connect=None, sock_rea
 _KEEP_ALIVE = 15.0
 """Seconds an idle connection is kept, shorter than common servers and gateways keep theirs."""
 
+_FEW = 64
+"""Places that nobody wants any more, kept until there are more of them than this and of others."""
+
 _DRAIN = 30.0
 """Seconds that `drain` waits for calls in flight."""
 
@@ -128,6 +131,7 @@ class Pool:
         self._free = self._width
         self._queue = deque[asyncio.Future[None]]()
         self._waiting = 0
+        self._uncounted = 0
         self._calls = 0
         self._idle: asyncio.Event | None = None
         self._closing = asyncio.Lock()  # a generator cannot be closed by two at once
@@ -142,6 +146,7 @@ class Pool:
             yield
         finally:
             self.open = False
+            self.limits.close()
             if self._owned:
                 await self.http.close()
 
@@ -176,15 +181,19 @@ class Pool:
         """
         place = self.loop.create_future()
         self._queue.append(place)
-        self._waiting += counts
+        self._waiting += 1
+        self._uncounted += not counts
         try:
             await place
-        except asyncio.CancelledError:
-            if not place.cancelled():
+        except BaseException:
+            if not place.cancel() and not place.cancelled():
                 self.leave()  # given in the very moment of the cancellation
             raise
         finally:
-            self._waiting -= counts
+            self._waiting -= 1
+            self._uncounted -= not counts
+            if len(self._queue) > 2 * self._waiting + _FEW:
+                self._queue = deque(place for place in self._queue if not place.done())
 
     def leave(self) -> None:
         """Give the place back: to the first in the queue who still wants it."""
@@ -202,7 +211,7 @@ class Pool:
         Of the latter as many are let be as there are places: a few wait in the best of times.
         """
         parked = sum(bucket.waiting for bucket in self._buckets.values())
-        return self._waiting + max(0, parked - self._width)
+        return self._waiting - self._uncounted + max(0, parked - self._width)
 
     @property
     def _would_wait(self) -> bool:

@@ -232,12 +232,18 @@ def _record_hook(kind: type[T]) -> Callable[[Any, Any], T]:
     return structure
 
 
+_TAKEN = inspect.signature(make_dict_structure_fn).parameters.keys()
+
+
 def _direct(kind: type) -> dict[str, Any]:
-    """Return the hooks of the attributes whose types need no look at what was asked for."""
+    """Return the hooks of the attributes whose types need no look at what was asked for.
+
+    But for those that are named as an argument of the function that takes them by name.
+    """
     return {
         field.name: override(struct_hook=_HOOKS[field.type])
         for field in attrs.fields(kind)
-        if field.type in _HOOKS
+        if field.type in _HOOKS and field.name not in _TAKEN
     }
 
 

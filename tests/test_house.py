@@ -68,6 +68,7 @@ MAY_IMPORT = {
         "retries",
     },
     "_inputs": {
+        "_options",
         "_shapes",
         "bulk.journal",
         "bulk.many",

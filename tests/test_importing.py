@@ -410,8 +410,8 @@ async def test_two_imports_by_one_journal_are_refused(client, write):
 
 BAD = [
     pytest.param({"object": "invoices"}, "object must be one of tickets", id="object"),
-    pytest.param({"limit": -1}, "limit must be 0 or more", id="limit"),
-    pytest.param({"canary": -1}, "canary must be 0 or more", id="canary"),
+    pytest.param({"limit": -1}, "limit must be a whole number, 0 or more", id="limit"),
+    pytest.param({"canary": -1}, "canary must be a whole number, 0 or more", id="canary"),
     pytest.param({"max_rejects": "few"}, "max_rejects must be a number or a share", id="rejects"),
     pytest.param({"max_rejects": -1}, "max_rejects must be a number or a share", id="negative"),
     pytest.param({"concurrency": 0}, "concurrency must be 1 to 100", id="concurrency"),

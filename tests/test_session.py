@@ -390,6 +390,22 @@ def test_at_most_max_waiting_wait_in_an_outage(virtually, answers, new):
     assert {type(call.exception()) for call in refused} == {Overloaded}
 
 
+def test_calls_that_succeed_earn_retries(virtually, answers, flat, new):
+    """Each that succeeds at once adds to the budget: then a retry need not wait for the clock."""
+    budget = RetryBudget(capacity=1, per_second=1e-9, per_success=0.5)
+    policy = RetryPolicy(wait_initial=0, budget=budget)
+    for status in (503, 201, 201, 201, 503, 201):
+        answers.post(TICKETS, status=status, body=flat if status == 201 else b"")
+
+    async def main():
+        async with RouteraClient("eyJ", retry=policy) as client:
+            for _ in range(4):
+                await client.tickets.create(new)
+        return asyncio.get_running_loop().time()
+
+    assert virtually(main()) < 60
+
+
 def test_a_refused_token_is_replaced_once(virtually, answers, flat, new):
     """After a 401 the call is sent again at once with the provider's next token."""
     answers.post(TICKETS, status=401)
@@ -575,6 +591,26 @@ async def test_a_session_of_the_callers_own(wires, flat, new, token):
             assert not own.closed
     assert all(b"X-Own: yes" in head for head in wire.requests)
     assert len(wire.requests) == 2
+
+
+async def test_what_others_write_into_a_requests_headers_stays_there(
+    wires, flat, new, token, monkeypatch
+):
+    """As instrumentations do: nothing of one call goes out with the next."""
+    original, seen = aiohttp.ClientSession._request, []
+
+    async def traced(self, *args, headers, **kwargs):
+        seen.append("traceparent" in headers)
+        headers["traceparent"] = "one"
+        return await original(self, *args, headers=headers, **kwargs)
+
+    monkeypatch.setattr(aiohttp.ClientSession, "_request", traced)
+    wire = await wires.serve(wires.answer(201, flat))
+    async with RouteraClient(token, base_url=wire.url) as client:
+        for _ in range(2):
+            await client.tickets.create(new)
+    assert seen == [False, False]
+    assert all(b"traceparent: one" in head for head in wire.requests)
 
 
 async def test_a_session_that_raises_for_status(wires, new, token):
