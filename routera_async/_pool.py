@@ -131,6 +131,7 @@ class Pool:
         self._free = self._width
         self._queue = deque[asyncio.Future[None]]()
         self._waiting = 0
+        self._uncounted = 0
         self._calls = 0
         self._idle: asyncio.Event | None = None
         self._closing = asyncio.Lock()  # a generator cannot be closed by two at once
@@ -173,11 +174,15 @@ class Pool:
         self._free -= 1
         return True
 
-    async def queue(self) -> None:
-        """Wait for a place, behind those who wait already, and take it."""
+    async def queue(self, *, counts: bool = True) -> None:
+        """Wait for a place, behind those who wait already, and take it.
+
+        An import's attempts do not count as `waiting`: they are bounded by themselves.
+        """
         place = self.loop.create_future()
         self._queue.append(place)
         self._waiting += 1
+        self._uncounted += not counts
         try:
             await place
         except BaseException:
@@ -186,6 +191,7 @@ class Pool:
             raise
         finally:
             self._waiting -= 1
+            self._uncounted -= not counts
             if len(self._queue) > 2 * self._waiting + _FEW:
                 self._queue = deque(place for place in self._queue if not place.done())
 
@@ -205,7 +211,7 @@ class Pool:
         Of the latter as many are let be as there are places: a few wait in the best of times.
         """
         parked = sum(bucket.waiting for bucket in self._buckets.values())
-        return self._waiting + max(0, parked - self._width)
+        return self._waiting - self._uncounted + max(0, parked - self._width)
 
     @property
     def _would_wait(self) -> bool:

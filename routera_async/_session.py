@@ -135,6 +135,7 @@ class Session:
         self._max_waiting = max_waiting
         self._telling = _telling(hooks)
         self._gate: Gate | None = None
+        self._background = False
         self._uniform = random.uniform
         self._pools = Pools(max_connections, http)
         self._owns_auth = owns_auth or isinstance(auth, ClientCredentials)
@@ -169,9 +170,18 @@ class Session:
         other._headers = Headers(self._own_headers(options))  # noqa: SLF001
         return other
 
-    def gated(self, gate: Gate, hooks: Iterable[Hook] = ()) -> "Session":
-        """Return a session whose attempts pass a gate, which hears of each as more hooks do."""
+    def in_background(self) -> "Session":
+        """Return a session for an import, whose concurrency bounds it and not `max_waiting`.
+
+        Its calls are never refused for those that wait, nor are others for its own.
+        """
         other = copy.copy(self)
+        other._background = True  # noqa: SLF001 (it is one of our own)
+        return other
+
+    def gated(self, gate: Gate, hooks: Iterable[Hook] = ()) -> "Session":
+        """Return one in the background whose attempts pass a gate, which hears of each as hooks."""
+        other = self.in_background()
         other._gate = gate  # noqa: SLF001 (it is one of our own)
         other._telling = _telling((*self.hooks, gate, *hooks), self._telling)  # noqa: SLF001
         return other
@@ -316,11 +326,12 @@ class Session:
         `limit` is in seconds, for the attempt.
         """
         try:
-            has_place = pool.enter(None if call.admitted else self._max_waiting)
+            bounded = not (call.admitted or self._background)
+            has_place = pool.enter(self._max_waiting if bounded else None)
         except Overloaded as error:
             return error
         if not has_place:
-            await pool.queue()
+            await pool.queue(counts=not self._background)
         call.admitted = True
         try:
             token = self._in_hand(call.refused) or await self._token(pool, call.refused)

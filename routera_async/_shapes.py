@@ -46,6 +46,12 @@ def from_flat(flat: Any, kind: type[T], at: str = "$") -> T:
     raise unreadable
 
 
+def _once_a_model(function: F) -> F:
+    """Remember what a function says of each model; mypy holds attrs classes to be unhashable."""
+    return cache(function)  # type: ignore[return-value]
+
+
+@_once_a_model  # what it raises is not remembered
 def check_model(kind: type[Stored]) -> None:
     """Raise `ConfigurationError` for a model with an attribute that no JSON value can become."""
     for each in kind.__mro__:
@@ -66,11 +72,6 @@ def check_model(kind: type[Stored]) -> None:
             "one, dict[str, Any] or Any"
         )
     raise ConfigurationError(problem)
-
-
-def _once_a_model(function: F) -> F:
-    """Remember what a function says of each model; mypy holds attrs classes to be unhashable."""
-    return cache(function)  # type: ignore[return-value]
 
 
 @_once_a_model

@@ -239,14 +239,15 @@ class Objects(Generic[R, N]):
         """Return what an import does, through its limiter if it has one."""
         from ._verbs import ImportVerbs  # noqa: PLC0415 (see above)
 
-        gated = copy.copy(self)
+        listing, gated = copy.copy(self), copy.copy(self)
+        listing._session = gated._session = self._session.in_background()  # noqa: SLF001 (our own)
         if limiter is not None:
-            gated._session = self._session.gated(limiter, hooks)  # noqa: SLF001 (our own)
+            gated._session = self._session.gated(limiter, hooks)  # noqa: SLF001
         return ImportVerbs(
             make=self._prepare,
             send=gated._write,  # noqa: SLF001
-            records=self._every,
-            session=self._session,
+            records=listing._every,  # noqa: SLF001
+            session=listing._session,  # noqa: SLF001
             path=self._path,
             new=self._new,
         )

@@ -18,6 +18,7 @@ from routera_async import (
     RouteraClient,
     ServerError,
     StaticToken,
+    _shapes,
 )
 from tests.reliability.wire import NEW, RECORD, Server, whole
 
@@ -277,3 +278,10 @@ def test_copies_share_the_tokens_of_retries(virtually, answers):
 
 def _as(budget):
     return {name: getattr(budget, name) for name in ("capacity", "per_second", "per_success")}
+
+
+def test_a_copy_looks_at_no_model_again(monkeypatch):
+    """A service makes a copy for each request: what a model's types can be is found out once."""
+    client = RouteraClient("eyJ")
+    monkeypatch.setattr(_shapes, "_readable", pytest.fail)
+    assert client.with_options(deadline=1.0).tickets is not client.tickets

@@ -302,6 +302,32 @@ def test_an_overloaded_client_says_so_at_once(virtually, answers, flat, new):
     assert len(sent(answers)) == 5
 
 
+def test_an_import_neither_is_refused_nor_has_others_refused(virtually, answers, flat, new):
+    """Rows of an import wait behind calls, however many wait, and no call is refused for theirs."""
+    answers.post(TICKETS, callback=after(10, body=flat), repeat=True)
+
+    async def imported(client):
+        rows = [attrs.evolve(new, external_id=f"row-{n}") for n in range(4)]
+        return [each.status async for each in client.tickets.create_many(rows, concurrency=2)]
+
+    async def main():
+        async with RouteraClient("eyJ", max_connections=2, max_waiting=1) as client:
+            calls = [asyncio.create_task(client.tickets.create(new)) for _ in range(3)]
+            await asyncio.sleep(1)
+            importing = asyncio.create_task(imported(client))
+            await asyncio.sleep(1)
+            with pytest.raises(Overloaded):
+                await client.tickets.create(new)
+            await calls[1]  # and the third has its place, before the rows
+            waited = client.tickets.create(new)
+            return await asyncio.gather(*calls, waited, importing)
+
+    *calls, rows = virtually(main())
+    assert len(calls) == 4
+    assert rows == ["created"] * 4
+    assert len(sent(answers)) == 8
+
+
 def test_a_repeat_is_never_refused_admission(virtually, answers, flat, new):
     """A call that was admitted once waits for its repeat, however long the line."""
     answers.post(TICKETS, status=429, headers={"Retry-After": "1"})

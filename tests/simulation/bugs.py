@@ -186,10 +186,10 @@ def _clock_before_admission() -> Any:
     """Have the wait for a place use up an attempt's time."""
     real = pool.Pool.queue
 
-    async def queue(self: Any) -> None:
+    async def queue(self: Any, **given: Any) -> None:
         try:
             async with asyncio.timeout(1.0):
-                await real(self)
+                await real(self, **given)
         except TimeoutError:
             raise NotSentError("timed out in the queue") from None
 
