@@ -20,6 +20,7 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 from zlib import crc32
@@ -58,6 +59,15 @@ _SETTINGS = (
 
 BATCH = 1_000
 """Rows that are read at once."""
+
+_TOGETHER = (64, 32, 16, 8, 4, 2, 1)
+"""How many rows one statement writes. Each lets go of Python's lock and must wait to have it again,
+so a statement a row had the journal and the loop wait for each other."""
+
+_REPLACE = {
+    count: f"REPLACE INTO rows VALUES {', '.join(['(?, ?, ?, ?, ?, ?, ?, ?, ?)'] * count)}"
+    for count in _TOGETHER
+}
 
 _FINAL = (CREATED, DUPLICATE, REJECTED)
 """The statuses of rows that are not sent again."""
@@ -134,6 +144,7 @@ class JournalFile:
         self.top = -1
         self._path = path
         self._db = db
+        self._open: dict[int, Record] = {}  # the rows under way, which are not read again
 
     @classmethod
     def open(
@@ -210,15 +221,27 @@ class JournalFile:
 
     def write(self, told: list[Record]) -> None:
         """Commit a group, in the order in which it was told; it is on disk when this returns."""
-        known: dict[int, Record] = {}
-        if older := [record[0] for record in told if record[0] <= self.top]:
-            found = self._select("WHERE row IN (SELECT value FROM json_each(?))", json.dumps(older))
-            known = {record[0]: record for record in found}
+        known = self._before(told)
         for record in told:
             known[record[0]] = after(known.get(record[0]), record)
-        if known:
-            self._put(known.values())
-            self.top = max(self.top, *known)
+        if not known:
+            return
+        self._put(known.values())
+        self.top = max(self.top, *known)
+        for row, record in known.items():
+            if record[1] == OPEN:
+                self._open[row] = record
+            else:
+                self._open.pop(row, None)
+
+    def _before(self, told: list[Record]) -> dict[int, Record]:
+        """Return what the file holds of the rows that are told of."""
+        rows = {record[0] for record in told}
+        known = {row: self._open[row] for row in rows & self._open.keys()}
+        if older := [row for row in rows - known.keys() if row <= self.top]:
+            found = self._select("WHERE row IN (SELECT value FROM json_each(?))", json.dumps(older))
+            known |= {record[0]: record for record in found}
+        return known
 
     def read(self, row: int) -> list[Record]:
         """Return what is known of this row and those after it, in order, a batch at the most."""
@@ -279,10 +302,14 @@ class JournalFile:
         return [(*record[:4], _unpacked(record[4]), *record[5:8]) for record in found]
 
     def _put(self, records: Iterable[Record]) -> None:
+        stored = [_stored(record) for record in records]
         self._db.execute("BEGIN IMMEDIATE")
-        self._db.executemany(
-            "REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_stored, records)
-        )
+        at = 0
+        for count in _TOGETHER:
+            while len(stored) - at >= count:
+                together = chain.from_iterable(stored[at : at + count])
+                self._db.execute(_REPLACE[count], tuple(together))
+                at += count
         self._db.execute("COMMIT")
 
 
