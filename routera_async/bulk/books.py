@@ -110,7 +110,7 @@ class ImportBooks:
         self._clock = clock
         self._keys = Keys()
         self._claims: dict[int, str] = {}  # the keys of the rows under way
-        self._under_way: dict[str, asyncio.Event] = {}
+        self._under_way: dict[str, asyncio.Event | None] = {}  # an event where a row waits for it
         self._in_doubt: dict[int, Entry] = {}
         self._asked = 0  # rows that `known` was asked for, or has gone through by itself
         self._began: dict[int, float] = {}
@@ -224,15 +224,16 @@ class ImportBooks:
             first, status = self._keys.claim(key, row)
             if first == row:
                 self._claims[row] = key
-                self._under_way[key] = asyncio.Event()
+                self._under_way[key] = None
                 return None
             if not wait:
                 return None
             if status is not None:
                 return first, status
-            if (waiting := self._under_way.get(key)) is None:
+            if key not in self._under_way:
                 raise JournalError("the keys of the input could not be kept")
-            await waiting.wait()
+            self._under_way[key] = ended = self._under_way[key] or asyncio.Event()
+            await ended.wait()
 
     def _release(self, row: int, status: OutcomeName) -> None:
         """Let the next row have the key of one under way, or know what became of that."""
@@ -240,7 +241,8 @@ class ImportBooks:
         if key is not None:
             with suppress(JournalError):  # whoever waits for the key will meet it too
                 self._keys.settle(key, status)
-            self._under_way.pop(key).set()
+            if (ended := self._under_way.pop(key)) is not None:
+                ended.set()
 
 
 def derived_key(journal: Journal, row: int) -> str:
