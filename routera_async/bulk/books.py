@@ -112,6 +112,7 @@ class ImportBooks:
         self._claims: dict[int, str] = {}  # the keys of the rows under way
         self._under_way: dict[str, asyncio.Event | None] = {}  # an event where a row waits for it
         self._in_doubt: dict[int, Entry] = {}
+        self._last = -1 if journal is None else journal.last  # row of earlier runs
         self._asked = 0  # rows that `known` was asked for, or has gone through by itself
         self._began: dict[int, float] = {}
 
@@ -123,6 +124,11 @@ class ImportBooks:
     def is_doubtful(self, row: int) -> bool:
         """Say whether an earlier run may have created a row that is under way now."""
         return row in self._in_doubt
+
+    @property
+    def may_know(self) -> bool:
+        """Whether an earlier run has told the journal of the next row, or may have of a later."""
+        return self._asked <= self._last
 
     async def known(self, row: int, given: Any) -> Outcome[Any] | None:
         """Return what an earlier run has found out of a row, or None when it is to be sent.

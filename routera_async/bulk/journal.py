@@ -142,6 +142,11 @@ class Journal:
         """
         return peek(path)
 
+    @property
+    def last(self) -> int:
+        """The last row that anything is known of, or -1."""
+        return self._top
+
     async def intend(self, row: int, key: str | None) -> None:
         """Return when it is on disk that this row is about to be sent; only then send it.
 

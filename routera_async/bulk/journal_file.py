@@ -64,8 +64,8 @@ _TOGETHER = (64, 32, 16, 8, 4, 2, 1)
 """How many rows one statement writes. Each lets go of Python's lock and must wait to have it again,
 so a statement a row had the journal and the loop wait for each other."""
 
-_VALUES = "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_REPLACE = {n: "REPLACE INTO rows VALUES " + ", ".join([_VALUES] * n) for n in _TOGETHER}
+_INTO, _VALUES = "REPLACE INTO rows VALUES", "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_REPLACE = {n: f"{_INTO} {', '.join([_VALUES] * n)}" for n in _TOGETHER}
 
 _FINAL = (CREATED, DUPLICATE, REJECTED)
 """The statuses of rows that are not sent again."""
