@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from collections.abc import Mapping as Counts
 from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -253,7 +253,7 @@ class FileImport:
         next_report = loop.time()
         decided = await self._decided()
         outcomes = objects.create_many(
-            self._rows(decided),
+            await self._ahead(decided),
             parse=self._parsed,
             concurrency=self._settings.concurrency,
             journal=self._journal,
@@ -282,23 +282,33 @@ class FileImport:
         self.summary.read = self.summary.resumed = self.summary.outcomes
         return decided
 
-    async def _rows(self, decided: Counts[Status, int]) -> AsyncIterator[Row]:
-        """Yield the rows after those that are decided, and wait for the canary after its last."""
+    async def _ahead(self, decided: Counts[Status, int]) -> Iterator[Row] | AsyncIterator[Row]:
+        """Return the rows after those that are decided."""
         passed = sum(decided.values())
         if passed == self.total and not decided.get("rejected"):
-            return
+            return iter(())
         rows = islice(self._source.rows(), self._settings.limit)
         if passed:
             await self._pass_over(islice(rows, passed))
         canary = self._settings.canary
+        return self._counted(rows) if canary is None else self._with_canary(rows, canary)
+
+    def _counted(self, rows: Iterator[Row]) -> Iterator[Row]:
         for row in rows:
-            if canary is not None and self.summary.read >= canary:
-                canary = None
-                await self._sing()
             if self._stop.is_set():
                 return
             self.summary.read += 1
             yield row
+
+    async def _with_canary(self, rows: Iterator[Row], canary: int) -> AsyncIterator[Row]:
+        """Yield rows, and wait for the canary after its last."""
+        ahead = self._counted(islice(rows, max(0, canary - self.summary.read)))
+        for row in ahead:
+            yield row
+        if (first := next(rows, None)) is not None:
+            await self._sing()
+            for row in self._counted(chain([first], rows)):
+                yield row
 
     async def _pass_over(self, rows: Iterator[Row]) -> None:
         """Read past rows that are decided; those that are rejected go to their file again."""

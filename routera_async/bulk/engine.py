@@ -82,11 +82,17 @@ class Books(Protocol):
     async def known(self, row: int, given: Any) -> Outcome[Any] | None:
         """Return what an earlier run has found out of a row, or None when it is to be sent."""
 
-    async def opens(self, row: int, new: Any, given: Any) -> Outcome[Any] | None:
-        """Return the outcome of a row that must not be sent, or None; it may wait for others."""
+    def awaits(self, row: int, new: Any) -> Awaitable[object] | None:
+        """Return what a row must wait for before it is opened, and ask again; None: nothing."""
 
-    async def intends(self, row: int, new: Any) -> None:
-        """Write down that a row is about to be sent; raises a `RouteraError` when it must not."""
+    def opens(self, row: int, new: Any, given: Any) -> Outcome[Any] | None:
+        """Return the outcome of a row that must not be sent, or None."""
+
+    def intends(self, row: int, new: Any) -> Awaitable[None] | None:
+        """Write down that a row is about to be sent; return what is done when that is on disk.
+
+        Either raises a `RouteraError` when it must not be sent.
+        """
 
     def closes(self, new: Any, outcome: Outcome[Any]) -> Outcome[Any]:
         """Write down what became of a row; return that in the light of earlier runs.
@@ -185,7 +191,7 @@ class _Work(Generic[X, T]):
         self._write = write
         self._slots = slots or _Unlimited()
         self._books = books
-        self._turn = asyncio.Lock()  # no two advance an async generator at once, nor overtake what is asked
+        self._turn = asyncio.Lock()  # no two advance an async generator, nor overtake what is asked
         self._read = start
 
     async def go_on(self) -> None:
@@ -255,11 +261,14 @@ class _Work(Generic[X, T]):
             parsed = self._parse(row)
             key = _external_id(parsed)
             new = self._prepare(parsed, number)
-            if self._books and (decided := await self._books.opens(number, new, row)):
-                return decided
+            if self._books:
+                while (earlier := self._books.awaits(number, new)) is not None:
+                    await earlier
+                if decided := self._books.opens(number, new, row):
+                    return decided
             async with self._slots.slot():
-                if self._books:
-                    await self._books.intends(number, new)
+                if self._books and (intended := self._books.intends(number, new)) is not None:
+                    await intended
                 record, attempts = await self._write(new)
         except RouteraError as error:
             if isinstance(error, _STOPS):

@@ -272,14 +272,14 @@ class Journal:
         if row >= self._from:
             self._from = row + 1
 
-    async def _committed(self) -> None:
-        """Wait for the group that is gathering now."""
+    def _committed(self) -> Awaitable[None]:
+        """Return what is done when the group that is gathering now is on disk."""
         loop = asyncio.get_running_loop()
         if not self._group.waiting:  # in the loop's next turn, with all that this turn brings
             loop.call_soon(self._commit)
         waiter = loop.create_future()
         self._group.waiting.append(waiter)
-        await waiter
+        return waiter
 
     def _linger(self) -> None:
         if self._timer is None:

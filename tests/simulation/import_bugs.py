@@ -85,10 +85,10 @@ def _forget_the_derived_key() -> Planted:
 
 
 def _send_repeats_at_once() -> Planted:
-    async def claim(*_: Any, **__: Any) -> None:
+    def none(*_: Any, **__: Any) -> None:
         return None
 
-    return patch.object(ImportBooks, "_claim", claim)
+    return patch.multiple(ImportBooks, awaits=none, _claim=none)
 
 
 def _settle_before_the_answer() -> Planted:
