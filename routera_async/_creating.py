@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Record)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)  # to freeze it costs as much again
 class Prepared:
     """One create, ready to be sent: its body is the same, whatever happens to it.
 

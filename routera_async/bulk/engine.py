@@ -322,6 +322,6 @@ def _as_parsed(new: Any, _: int) -> Any:
 
 
 def _external_id(new: Any) -> str | None:
-    if isinstance(new, Mapping):
+    if type(new) is dict or isinstance(new, Mapping):  # the second takes five times as long
         return new.get("external_id")
     return getattr(new, "external_id", None)
