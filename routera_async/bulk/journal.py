@@ -21,15 +21,8 @@ from typing import Any, Literal, Self
 
 import attrs
 
-from routera_async.bulk.journal_file import (
-    BATCH,
-    OPEN,
-    PROVEN,
-    Binding,
-    JournalFile,
-    Record,
-    peek,
-)
+from routera_async.bulk.journal_file import BATCH, Binding, JournalFile, peek
+from routera_async.bulk.journal_rows import OPEN, PROVEN, Record
 from routera_async.errors import JournalError, OutcomeName, ValidationError, one_line
 
 __all__ = ["Binding", "Entry", "Journal", "Status"]

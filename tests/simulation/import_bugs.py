@@ -15,7 +15,7 @@ import attrs
 from routera_async.bulk import journal_file, many, reconcile
 from routera_async.bulk.books import ImportBooks
 from routera_async.bulk.journal import Journal
-from routera_async.bulk.journal_file import OPEN
+from routera_async.bulk.journal_rows import OPEN
 
 from .bugs import SEEDS, Bug, caught_by_test
 from .imports import simulate
