@@ -9,7 +9,7 @@ import attrs
 
 from .peers import ON_UVLOOP, OURS, PEERS, RAW, TOKEN
 from .rounds import Figures, Job, measure, once, programs
-from .workloads import IMPORT, LOOP, MANY, WORKLOADS
+from .workloads import FILE_LOOP, IMPORT, LOOP, MANY, WORKLOADS
 
 CUSTOM = (1, 10, 100)
 """How many custom fields a row is measured with."""
@@ -79,11 +79,19 @@ class Size:
     gathers: int = 3
     gathered: int = 100_000
     rows: tuple[int, ...] = (10_000, 100_000)
+    many: int = 1_000
     imported: int = 5_000
 
 
 QUICK = Size(
-    runs=1, blocks=1, calls=200, gathers=1, gathered=2_000, rows=(500, 2_000), imported=500
+    runs=1,
+    blocks=1,
+    calls=200,
+    gathers=1,
+    gathered=2_000,
+    rows=(500, 2_000),
+    many=200,
+    imported=500,
 )
 """Enough to see that everything runs; its figures say little."""
 
@@ -144,16 +152,17 @@ def calls(url: str, size: Size, progress: Progress) -> tuple[list[Row], Figures]
 
 def many(url: str, size: Size, progress: Progress) -> tuple[list[Row], Figures]:
     """Measure rows by the many, shorter and longer: shows 3 and 6."""
-    jobs = [Job(MANY, size.calls), Job(LOOP, size.calls), Job(IMPORT, size.imported)]
+    jobs = [Job(who, size.many) for who in (MANY, LOOP)]
+    jobs += [Job(who, size.imported) for who in (IMPORT, FILE_LOOP)]
     jobs += [
-        Job(who, size.calls, custom, f"{who}, {kind}")
+        Job(who, size.many, custom, f"{who}, {kind}")
         for kind, custom in KINDS.items()
         for who in (MANY, LOOP)
     ]
     figures = measure(url, _installed(jobs), runs=size.runs, blocks=size.blocks, progress=progress)
     rows = [
         ratio(3, MANY, LOOP, figures, most(1.15)),
-        ratio(3, IMPORT, LOOP, figures, most(1.5), f"{IMPORT}, CSV to committed journal ÷ {LOOP}"),
+        ratio(3, IMPORT, FILE_LOOP, figures, most(1.5), f"{IMPORT}, to a journal ÷ {FILE_LOOP}"),
         *(ratio(6, f"{MANY}, {kind}", f"{LOOP}, {kind}", figures) for kind in KINDS),
         ratio(6, f"{MANY}, {CUSTOM[-1]} custom", f"{MANY}, 1 as long", figures, most(1.25)),
     ]

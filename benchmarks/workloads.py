@@ -9,9 +9,9 @@ import asyncio
 import csv
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -112,14 +112,44 @@ async def create_many(url: str) -> AsyncGenerator[Run]:
 @asynccontextmanager
 async def by_hand(url: str) -> AsyncGenerator[Run]:
     """Loop in workers, as one writes it over bare aiohttp and orjson."""
+    async with _posting(url) as post:
+
+        async def run(count: int, custom: int, length: int) -> float:
+            began = time.process_time()
+            await post(rows(count, custom, length), count)
+            return time.process_time() - began
+
+        yield run
+
+
+@asynccontextmanager
+async def file_by_hand(url: str) -> AsyncGenerator[Run]:
+    """Read a CSV file in the same loop, as one writes it with `csv.DictReader`."""
+    async with _posting(url) as post:
+
+        async def run(count: int, custom: int, length: int) -> float:
+            with written(count, custom, length) as path:
+                began = time.process_time()
+                with path.open(encoding="utf-8", newline="") as file:
+                    await post(csv.DictReader(file), count)
+                return time.process_time() - began
+
+        yield run
+
+
+Post = Callable[[Iterator[dict[str, Any]], int], Awaitable[None]]
+"""Creates a ticket of each row, of which there are so many."""
+
+
+@asynccontextmanager
+async def _posting(url: str) -> AsyncGenerator[Post]:
     import aiohttp
     import orjson
 
     async with aiohttp.ClientSession(headers=BEARER) as session:
 
-        async def run(count: int, custom: int, length: int) -> float:
-            began, created = time.process_time(), 0
-            left = rows(count, custom, length)
+        async def post(left: Iterator[dict[str, Any]], count: int) -> None:
+            created = 0
 
             async def work() -> None:
                 nonlocal created
@@ -134,9 +164,8 @@ async def by_hand(url: str) -> AsyncGenerator[Run]:
             await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
             if created != count:
                 raise RuntimeError(f"{created} of {count} created")
-            return time.process_time() - began
 
-        yield run
+        yield post
 
 
 @asynccontextmanager
@@ -148,17 +177,28 @@ async def whole_import(url: str) -> AsyncGenerator[Run]:
     async with RouteraClient(TOKEN, base_url=f"{url}/echo") as client:
 
         async def run(count: int, custom: int, length: int) -> float:
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder, "tickets.csv")
-                with path.open("w", encoding="utf-8", newline="") as file:  # noqa: ASYNC230 (not counted)
-                    writer = csv.DictWriter(file, [*next(rows(1, custom, length))])
-                    writer.writeheader()
-                    writer.writerows(rows(count, custom, length))
+            with written(count, custom, length) as path:
                 began = time.process_time()
-                await import_file(client, path, settings=ImportSettings(concurrency=IN_FLIGHT))
+                told = await import_file(
+                    client, path, settings=ImportSettings(concurrency=IN_FLIGHT)
+                )
+                if told.created != count:
+                    raise RuntimeError(f"{told.created} of {count} created")
                 return time.process_time() - began
 
         yield run
+
+
+@contextmanager
+def written(count: int, custom: int, length: int) -> Generator[Path]:
+    """Write rows to a CSV file, and yield where it is, in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "tickets.csv")
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, [*next(rows(1, custom, length))])
+            writer.writeheader()
+            writer.writerows(rows(count, custom, length))
+        yield path
 
 
 def _importer() -> str | None:
@@ -172,12 +212,14 @@ def _importer() -> str | None:
 MANY = "create_many"
 LOOP = "a loop by hand"
 IMPORT = "import_file"
+FILE_LOOP = "a loop by hand over a CSV file"
 
 
 def _all() -> Iterator[Workload]:
     yield from map(of_peer, (*PEERS, *ON_UVLOOP))
     yield Workload(MANY, create_many)
     yield Workload(LOOP, by_hand)
+    yield Workload(FILE_LOOP, file_by_hand)
     yield Workload(IMPORT, whole_import, missing=_importer())
 
 

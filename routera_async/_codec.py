@@ -144,7 +144,7 @@ def to_flat(record: Any, *, nulls: bool = False) -> dict[str, Any]:
 
 
 def _given(new: Any, kind: type[New]) -> dict[str, Any]:
-    if isinstance(new, Mapping):
+    if type(new) is dict or isinstance(new, Mapping):
         return dict(new)
     raise ValidationError(f"expected {kind.__name__} or a mapping, not {type(new).__name__}")
 

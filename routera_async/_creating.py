@@ -5,7 +5,7 @@ import attrs
 from .errors import DuplicateError, RouteraError
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)  # to freeze it costs as much again
 class Prepared:
     """One create, ready to be sent: its body is the same, whatever happens to it.
 

@@ -1,6 +1,7 @@
 """What one attempt of a call saw, and what all of them together prove."""
 
 import re
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -275,10 +276,9 @@ class Evidence:
             success = self.status < _REDIRECTED
             self._answer = AnswerBody(response, self._call.limit if success else _REFUSAL)
 
-    async def read(self) -> None:
+    def read(self) -> Awaitable[None]:
         """Read the answer's body; raises whatever its reading does."""
-        if self._answer is not None:
-            await self._answer.read()
+        return _nothing() if self._answer is None else self._answer.read()
 
     def headers(self) -> dict[str, str]:
         """Return the answer's headers, the first of each name, without the token."""
@@ -330,6 +330,10 @@ class Evidence:
         return self._hidden(text.encode("utf-8", "surrogateescape")).decode(
             "utf-8", "surrogateescape"
         )
+
+
+async def _nothing() -> None:
+    """Read no body."""
 
 
 def _without(text: bytes, token: bytes) -> bytes:

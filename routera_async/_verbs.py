@@ -44,9 +44,9 @@ class ImportVerbs(Generic[R]):
         """Return what `write` takes; `key` is for a record that has none of its own."""
         return self.make(new, key, doubtful=doubtful)
 
-    async def write(self, prepared: Prepared) -> "Written[R]":
+    def write(self, prepared: Prepared) -> Awaitable["Written[R]"]:
         """Create a record."""
-        return await self.send(prepared)
+        return self.send(prepared)
 
     async def flat(self, names: frozenset[str]) -> AsyncIterator[Mapping[str, Any]]:
         """List all active records with these properties, flat but for `created_at`."""

@@ -238,7 +238,8 @@ def from_response(
 
 def one_line(text: str, limit: int = _MESSAGE_KEPT) -> str:
     """Return a foreign text fit for one line of a terminal: no control characters, shortened."""
-    flat = re.sub(_CONTROL, " ", text).strip()
+    flat = text if text.isprintable() else re.sub(_CONTROL, " ", text)
+    flat = flat.strip()
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 

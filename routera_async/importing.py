@@ -12,7 +12,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -260,17 +260,26 @@ class FileImport:
         self._stop_if_too_bad()
         return rows
 
-    async def _to_send(self, rows: Iterator[Row]) -> AsyncIterator[Row]:
-        """Yield the rows, and wait for the canary after its last."""
+    def _to_send(self, rows: Iterator[Row]) -> Iterator[Row] | AsyncIterator[Row]:
+        """Return the rows, which are counted as they are read."""
         canary = self._settings.canary
+        return self._counted(rows) if canary is None else self._with_canary(rows, canary)
+
+    def _counted(self, rows: Iterator[Row]) -> Iterator[Row]:
         for row in rows:
-            if canary is not None and self.summary.read >= canary:
-                canary = None
-                await self._sing()
             if self._stop.is_set():
                 return
             self.summary.read += 1
             yield row
+
+    async def _with_canary(self, rows: Iterator[Row], canary: int) -> AsyncIterator[Row]:
+        """Yield rows, and wait for the canary after its last."""
+        for row in self._counted(islice(rows, max(0, canary - self.summary.read))):
+            yield row
+        if (first := next(rows, None)) is not None:
+            await self._sing()
+            for row in self._counted(chain([first], rows)):
+                yield row
 
     async def _sing(self) -> None:
         """Wait until the canary's rows are done or in doubt, and ask whether to go on."""

@@ -17,7 +17,10 @@ from benchmarks.shows import AS_LONG, CUSTOM, LENGTH, QUICK, Row, least, most, r
 from benchmarks.workloads import WORKLOADS, rows
 
 ROOT = Path(__file__).parent.parent
-SMALL = ["--calls", "2", "--gathered", "70", "--imported", "2", "--rows", "2", "3"]
+SMALL = [
+    *("--calls", "2", "--gathered", "70", "--many", "2", "--imported", "2"),
+    *("--rows", "2", "3"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +49,11 @@ def test_what_is_ours_is_measured(ran):
     """What needs no peer has a figure in the JSON, for every run."""
     kept = json.loads((ran[1] / "quick.json").read_text("utf-8"))
     labels = {row["label"]: row for row in kept["rows"]}
-    for label in (f"tickets.create ÷ {RAW}", "create_many ÷ a loop by hand"):
+    for label in (
+        f"tickets.create ÷ {RAW}",
+        "create_many ÷ a loop by hand",
+        "import_file, to a journal ÷ a loop by hand over a CSV file",
+    ):
         assert len(labels[label]["figures"]) == QUICK.runs
     failed = next(row for label, row in labels.items() if "calls that failed" in label)
     assert failed["median"] == 0

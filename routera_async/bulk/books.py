@@ -1,6 +1,7 @@
 """What one import knows of its rows: its journal, the keys of its input, what is under way.
 
 known     the journal, of earlier runs          ->  the row need not be sent
+awaits    is an earlier row with its key under way?
 opens     does an earlier row have its key?     ->  the row must not be sent
 intends   journal.intend, committed             ->  the row may be sent
 closes    journal.settle                        ->  whoever waits for its key goes on
@@ -9,7 +10,7 @@ closes    journal.settle                        ->  whoever waits for its key go
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, suppress
 from typing import Any, Literal, Protocol, cast
 
@@ -114,8 +115,9 @@ class ImportBooks:
         self._clock = clock
         self._keys = Keys()
         self._claims: dict[int, str] = {}  # the keys of the rows under way
-        self._under_way: dict[str, asyncio.Event] = {}
+        self._under_way: dict[str, asyncio.Event | None] = {}  # an event where a row waits for it
         self._in_doubt: dict[int, Entry] = {}
+        self._last = -1 if journal is None else journal.last  # row of earlier runs
         self._asked = 0  # rows that `known` was asked for, or has gone through by itself
         self._began: dict[int, float] = {}
 
@@ -127,6 +129,11 @@ class ImportBooks:
     def is_doubtful(self, row: int) -> bool:
         """Say whether an earlier run may have created a row that is under way now."""
         return row in self._in_doubt
+
+    @property
+    def may_know(self) -> bool:
+        """Whether an earlier run has told the journal of the next row, or may have of a later."""
+        return self._asked <= self._last
 
     async def known(self, row: int, given: Any) -> Outcome[Any] | None:
         """Return what an earlier run has found out of a row, or None when it is to be sent.
@@ -153,28 +160,38 @@ class ImportBooks:
             self._in_doubt[row] = entry
         return None
 
-    async def opens(self, row: int, new: Sendable, given: Any) -> Outcome[Any] | None:
-        """Return the outcome of a row that must not be sent; wait while an earlier one has its key.
+    def awaits(self, row: int, new: Sendable) -> Awaitable[object] | None:
+        """Return what ends with the earlier row that has this row's key, or None.
 
         A row that an earlier run may have created waits for none: what is there may be its own.
         """
+        key = _claimed(new)
+        if key is None or key not in self._under_way or row in self._in_doubt:
+            return None
+        self._under_way[key] = ended = self._under_way[key] or asyncio.Event()
+        return ended.wait()
+
+    def opens(self, row: int, new: Sendable, given: Any) -> Outcome[Any] | None:
+        """Return the outcome of a row that must not be sent, or None."""
         in_doubt = row in self._in_doubt
         if in_doubt and new.key is None:
             reason = "its answer was lost in an earlier run, and without a key it is not sent again"
             return self.closes(new, Outcome(status="unknown", row=row, reason=reason, given=given))
         key = _claimed(new)
-        if key is None or (first := await self._claim(row, key, wait=not in_doubt)) is None:
+        if key is None or (first := self._claim(row, key, in_doubt=in_doubt)) is None:
             return None
         outcome = _of_repeat(*first, new=new, row=row, given=given, on_repeat=self._on_repeat)
         if outcome.status == "unknown" and len(self.repeats) < MOST_IN_DOUBT:
             self.repeats[row] = Repeated(outcome, first[0])
         return self.closes(None, outcome)
 
-    async def intends(self, row: int, new: Sendable) -> None:
-        """Write down that a row is about to be sent; raises `JournalError` when that fails."""
+    def intends(self, row: int, new: Sendable) -> Awaitable[None] | None:
+        """Write down that a row is about to be sent; return what is done when that is on disk.
+
+        It raises `JournalError` when that fails. None without a journal.
+        """
         self._began[row] = self._clock()
-        if self._journal is not None:
-            await self._journal.intend(row, _claimed(new))
+        return None if self._journal is None else self._journal.intend(row, _claimed(new))
 
     def closes(self, new: Sendable | None, outcome: Outcome[Any]) -> Outcome[Any]:
         """Write down what became of a row, and tell who waits for its key.
@@ -222,21 +239,18 @@ class ImportBooks:
                 outcome.row, status, id=outcome.id, reason=outcome.reason, body=body
             )
 
-    async def _claim(self, row: int, key: str, *, wait: bool) -> tuple[int, OutcomeName] | None:
+    def _claim(self, row: int, key: str, *, in_doubt: bool) -> tuple[int, OutcomeName] | None:
         """Return the earlier row that has this key, and what became of it; None: go on."""
-        while True:
-            first, status = self._keys.claim(key, row)
-            if first == row:
-                self._claims[row] = key
-                self._under_way[key] = asyncio.Event()
-                return None
-            if not wait:
-                return None
-            if status is not None:
-                return first, status
-            if (waiting := self._under_way.get(key)) is None:
-                raise JournalError("the keys of the input could not be kept")
-            await waiting.wait()
+        first, status = self._keys.claim(key, row)
+        if first == row:
+            self._claims[row] = key
+            self._under_way[key] = None
+            return None
+        if in_doubt:
+            return None
+        if status is None:
+            raise JournalError("the keys of the input could not be kept")
+        return first, status
 
     def _release(self, row: int, status: OutcomeName) -> None:
         """Let the next row have the key of one under way, or know what became of that."""
@@ -244,7 +258,8 @@ class ImportBooks:
         if key is not None:
             with suppress(JournalError):  # whoever waits for the key will meet it too
                 self._keys.settle(key, status)
-            self._under_way.pop(key).set()
+            if (ended := self._under_way.pop(key)) is not None:
+                ended.set()
 
 
 async def rejected_again(journal: Journal, rows: Iterator[Row]) -> AsyncGenerator[Outcome[Any]]:

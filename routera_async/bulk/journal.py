@@ -21,15 +21,8 @@ from typing import Any, Literal, Self
 
 import attrs
 
-from routera_async.bulk.journal_file import (
-    BATCH,
-    OPEN,
-    PROVEN,
-    Binding,
-    JournalFile,
-    Record,
-    peek,
-)
+from routera_async.bulk.journal_file import BATCH, Binding, JournalFile, peek
+from routera_async.bulk.journal_rows import OPEN, PROVEN, Record
 from routera_async.errors import JournalError, OutcomeName, ValidationError, one_line
 
 __all__ = ["Binding", "Entry", "Journal", "Status", "peek"]
@@ -133,6 +126,11 @@ class Journal:
         """
         path = Path(path)
         return cls(path, JournalFile.open(path, binding, new_id, clock), run, clock)
+
+    @property
+    def last(self) -> int:
+        """The last row that anything is known of, or -1."""
+        return self._top
 
     async def intend(self, row: int, key: str | None) -> None:
         """Return when it is on disk that this row is about to be sent; only then send it.
@@ -259,14 +257,14 @@ class Journal:
         if row >= self._from:
             self._from = row + 1
 
-    async def _committed(self) -> None:
-        """Wait for the group that is gathering now."""
+    def _committed(self) -> Awaitable[None]:
+        """Return what is done when the group that is gathering now is on disk."""
         loop = asyncio.get_running_loop()
         if not self._group.waiting:  # in the loop's next turn, with all that this turn brings
             loop.call_soon(self._commit)
         waiter = loop.create_future()
         self._group.waiting.append(waiter)
-        await waiter
+        return waiter
 
     def _linger(self) -> None:
         if self._timer is None:

@@ -20,23 +20,28 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
-from zlib import crc32
 
 import attrs
 
+from routera_async.bulk.journal_rows import (
+    CREATED,
+    DUPLICATE,
+    HELD,
+    OPEN,
+    REJECTED,
+    UNKNOWN,
+    Record,
+    after,
+    checksum_of,
+    columns_of,
+    packed,
+    unpacked,
+)
 from routera_async.bulk.write_ahead import is_broken
 from routera_async.errors import ConfigurationError, JournalError, one_line
-
-OPEN, CREATED, DUPLICATE, REJECTED, UNKNOWN, NOT_SENT, HELD = range(7)
-"""What `rows.status` holds. An `OPEN` row has an intent of this process and no outcome yet."""
-
-Record = tuple[int, int, int, int | None, str | None, str | None, str | None, str | None]
-"""A row of `rows` without its checksum: row, status, attempts, sent (ms), id, key, reason, body."""
-
-PROVEN = -1
-"""Stands for the attempts of an outcome that was proven otherwise, whatever they had met."""
 
 _APPLICATION, _VERSION = 0x52747261, 2
 
@@ -58,6 +63,13 @@ _SETTINGS = (
 
 BATCH = 1_000
 """Rows that are read at once."""
+
+_TOGETHER = (64, 32, 16, 8, 4, 2, 1)
+"""How many rows one statement writes. Each lets go of Python's lock and must wait to have it again,
+so a statement a row had the journal and the loop wait for each other."""
+
+_INTO, _VALUES = "REPLACE INTO rows VALUES", "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_REPLACE = {n: f"{_INTO} {', '.join([_VALUES] * n)}" for n in _TOGETHER}
 
 _FINAL = (CREATED, DUPLICATE, REJECTED)
 """The statuses of rows that are not sent again."""
@@ -87,41 +99,6 @@ class Binding:
     survey: str = attrs.field(default="", eq=False)
 
 
-def after(before: Record | None, told: Record) -> Record:
-    """Return what is known of a row once it is told an intent or an outcome.
-
-    The first time of sending, the key and the id stay. "Not sent" speaks of the intent under way
-    alone: it takes that one back, and leaves whatever doubt or certainty earlier ones have left.
-    """
-    row, status, attempts, sent, id_, key, reason, body = told
-    if before is None:
-        kept = None if attempts == PROVEN else body
-        return (row, status, max(0, attempts), sent, id_, key, reason, kept)
-    _, was, earlier, first, old_id, old_key, *_ = before
-    if attempts == PROVEN:
-        attempts, first = (0, None) if status == NOT_SENT else (earlier, first)
-        return (row, status, attempts, first, id_, old_key, reason, None)
-    attempts += earlier
-    if status == NOT_SENT and earlier:
-        if was != OPEN:
-            return before
-        attempts -= 1
-        if attempts:
-            status = UNKNOWN
-        else:
-            first = None
-    return (
-        row,
-        status,
-        attempts,
-        sent if first is None else first,
-        id_ or old_id,
-        key or old_key,
-        reason,
-        body,
-    )
-
-
 class JournalFile:
     """An open journal, locked against everybody else until it is closed."""
 
@@ -134,6 +111,7 @@ class JournalFile:
         self.top = -1
         self._path = path
         self._db = db
+        self._open: dict[int, Record] = {}  # the rows under way, which are not read again
 
     @classmethod
     def open(
@@ -201,7 +179,7 @@ class JournalFile:
         if problem != "ok":
             raise _damaged(self._path, problem)
         for *record, checksum in self._db.execute(_SELECT):
-            if checksum != _checksum(*record):
+            if checksum != checksum_of(*record):
                 raise _damaged(self._path, f"row {record[0]} is not as it was written")
         (top,) = self._db.execute("SELECT max(row) FROM rows").fetchone()
         self.top = -1 if top is None else top
@@ -210,15 +188,27 @@ class JournalFile:
 
     def write(self, told: list[Record]) -> None:
         """Commit a group, in the order in which it was told; it is on disk when this returns."""
-        known: dict[int, Record] = {}
-        if older := [record[0] for record in told if record[0] <= self.top]:
-            found = self._select("WHERE row IN (SELECT value FROM json_each(?))", json.dumps(older))
-            known = {record[0]: record for record in found}
+        known = self._before(told)
         for record in told:
             known[record[0]] = after(known.get(record[0]), record)
-        if known:
-            self._put(known.values())
-            self.top = max(self.top, *known)
+        if not known:
+            return
+        self._put(known.values())
+        self.top = max(self.top, *known)
+        for row, record in known.items():
+            if record[1] == OPEN:
+                self._open[row] = record
+            else:
+                self._open.pop(row, None)
+
+    def _before(self, told: list[Record]) -> dict[int, Record]:
+        """Return what the file holds of the rows that are told of."""
+        rows = {record[0] for record in told}
+        known = {row: self._open[row] for row in rows & self._open.keys()}
+        if older := [row for row in rows - known.keys() if row <= self.top]:
+            found = self._select("WHERE row IN (SELECT value FROM json_each(?))", json.dumps(older))
+            known |= {record[0]: record for record in found}
+        return known
 
     def read(self, row: int) -> list[Record]:
         """Return what is known of this row and those after it, in order, a batch at the most."""
@@ -251,7 +241,7 @@ class JournalFile:
 
     def owned(self, ids: list[str]) -> set[str]:
         """Return which of these ids belong to a row: it reads all of them."""
-        stored = {_packed(id_): id_ for id_ in ids}
+        stored = {packed(id_): id_ for id_ in ids}
         found = self._db.execute("SELECT id FROM rows WHERE id IS NOT NULL")
         return {stored[id_] for (id_,) in found if id_ in stored}
 
@@ -276,20 +266,18 @@ class JournalFile:
 
     def _select(self, where: str, *values: Any) -> list[Record]:
         found = self._db.execute(_SELECT + where, values).fetchall()
-        return [(*record[:4], _unpacked(record[4]), *record[5:8]) for record in found]
+        return [(*record[:4], unpacked(record[4]), *record[5:8]) for record in found]
 
     def _put(self, records: Iterable[Record]) -> None:
+        stored = [columns_of(record) for record in records]
         self._db.execute("BEGIN IMMEDIATE")
-        self._db.executemany(
-            "REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_stored, records)
-        )
+        at = 0
+        for count in _TOGETHER:
+            while len(stored) - at >= count:
+                together = chain.from_iterable(stored[at : at + count])
+                self._db.execute(_REPLACE[count], tuple(together))
+                at += count
         self._db.execute("COMMIT")
-
-
-def _stored(record: Record) -> tuple[Any, ...]:
-    row, status, attempts, sent, id_, key, reason, body = record
-    columns = (row, status, attempts, sent, _packed(id_), key, reason, body)
-    return (*columns, _checksum(*columns))
 
 
 def peek(path: Path) -> Binding | None:
@@ -311,31 +299,10 @@ def _header(path: Path, db: sqlite3.Connection) -> tuple[str, int, Binding]:
         "SELECT checksum, import_id, started, digest, target, mapping, survey FROM header"
     )
     checksum, *header = found.fetchone() or (None,)
-    if checksum != _checksum(*header):
+    if checksum != checksum_of(*header):
         raise _damaged(path, "its header is not as it was written")
     import_id, started, *bound = header
     return import_id, started, Binding(*bound)
-
-
-def _checksum(*values: Any) -> int:
-    """Return the CRC-32 of some columns, as the signed integer that SQLite keeps in four bytes."""
-    return crc32(ascii(values).encode()) - 0x8000_0000
-
-
-def _packed(id_: str | None) -> str | bytes | None:
-    """Return a UUID in 16 bytes instead of 36; any other id as it is."""
-    try:
-        packed = bytes.fromhex(id_.replace("-", "")) if id_ else None
-    except ValueError:
-        return id_
-    return packed if _unpacked(packed) == id_ else id_
-
-
-def _unpacked(stored: str | bytes | None) -> str | None:
-    if not isinstance(stored, bytes):
-        return stored
-    text = stored.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def _connect(path: Path, how: str) -> sqlite3.Connection:
@@ -371,7 +338,7 @@ def _create(path: Path, binding: Binding, import_id: str, now: float) -> bool:
             db.execute(f"PRAGMA user_version = {_VERSION}")
             db.execute(_HEADER)
             db.execute(_ROWS)
-            values = (*header, 0, _checksum(*header))
+            values = (*header, 0, checksum_of(*header))
             db.execute("INSERT INTO header VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
             db.execute("COMMIT")
         return _put_in_place(draft, path)

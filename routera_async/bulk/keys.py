@@ -1,9 +1,7 @@
 """Which row of an input had a key first: on disk, so that memory does not grow with the rows."""
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import cast
+from typing import Any
 
 from routera_async.errors import JournalError, OutcomeName, one_line
 
@@ -16,53 +14,85 @@ BEGIN;
 """
 
 
+AT_HAND = 1_000
+"""How many of the latest keys are held in memory, to be moved to the disk together."""
+
+_Claim = tuple[int, OutcomeName | None]
+
+
 class Keys:
     """The keys of one input, in a database of its own that vanishes with it.
 
     Raises JournalError for a disk that is full.
     """
 
-    def __init__(self) -> None:
-        with _faults_told():
+    def __init__(self, at_hand: int = AT_HAND) -> None:
+        self._at_hand = at_hand
+        self._latest: dict[str, _Claim] = {}
+        self._has_more = False
+        try:
             self._db = sqlite3.connect("", isolation_level=None)  # "": a file that no other sees
             self._db.executescript(_SCHEMA)
+        except sqlite3.Error as error:
+            raise _fault(error) from error
 
-    def claim(
-        self, key: str, row: int, status: OutcomeName | None = None
-    ) -> tuple[int, OutcomeName | None]:
+    def claim(self, key: str, row: int, status: OutcomeName | None = None) -> _Claim:
         """Return the first row that had this key, and what became of it: this row, when none had.
 
         The status is None while the row is under way.
         """
-        with _faults_told():
-            new = self._db.execute(
-                "INSERT OR IGNORE INTO keys VALUES (?, ?, ?)", (key, row, status)
-            )
-            if new.rowcount:
-                return row, status
-            found = self._db.execute("SELECT row, status FROM keys WHERE key = ?", (key,))
-            return cast("tuple[int, OutcomeName | None]", found.fetchone())
+        found = self._latest.get(key) or (self._has_more and self._moved(key))
+        if found:
+            return found
+        if len(self._latest) >= self._at_hand:
+            self._move()
+        self._latest[key] = claim = (row, status)
+        return claim
 
     def settle(self, key: str, status: OutcomeName) -> None:
         """Note what became of the row that has a key.
 
         One that created nothing gives its key up: the next row that has it is the first then.
         """
-        with _faults_told():
-            if status in {"rejected", "not_sent"}:
-                self._db.execute("DELETE FROM keys WHERE key = ?", (key,))
-            else:
-                self._db.execute("UPDATE keys SET status = ? WHERE key = ?", (status, key))
+        is_free = status in {"rejected", "not_sent"}
+        if (claim := self._latest.get(key)) is not None and is_free:
+            del self._latest[key]
+        elif claim is not None:
+            self._latest[key] = (claim[0], status)
+        elif is_free:
+            self._execute("DELETE FROM keys WHERE key = ?", (key,))
+        else:
+            self._execute("UPDATE keys SET status = ? WHERE key = ?", (status, key))
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Let go of the database; nothing more can be claimed."""
+        self._latest.clear()
+        self._has_more = True
         self._db.close()
 
+    def _moved(self, key: str) -> _Claim | None:
+        found = self._execute("SELECT row, status FROM keys WHERE key = ?", (key,))
+        claim: _Claim | None = found.fetchone()
+        return claim
 
-@contextmanager
-def _faults_told() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        why = one_line(str(error))
-        raise JournalError(f"the keys of the input cannot be kept: {why}") from error
+    def _move(self) -> None:
+        """Move the latest to the disk; what a fault has left half done is done again."""
+        try:
+            self._db.executemany(
+                "REPLACE INTO keys VALUES (?, ?, ?)",
+                [(key, row, status) for key, (row, status) in self._latest.items()],
+            )
+        except sqlite3.Error as error:
+            raise _fault(error) from error
+        self._has_more = True
+        self._latest.clear()
+
+    def _execute(self, statement: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise _fault(error) from error
+
+
+def _fault(error: sqlite3.Error) -> JournalError:
+    return JournalError(f"the keys of the input cannot be kept: {one_line(str(error))}")

@@ -6,6 +6,7 @@ import time
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
+    Awaitable,
     Callable,
     Collection,
     Coroutine,
@@ -95,7 +96,7 @@ class Verbs(Protocol[T_co]):
     def prepare(self, new: Any, key: str | None, *, doubtful: bool) -> Any:
         """Return what `write` takes; `key` is for a record that has none of its own."""
 
-    async def write(self, prepared: Any) -> Written[T_co]:
+    def write(self, prepared: Any) -> Awaitable[Written[T_co]]:
         """Create a record."""
 
     def flat(self, names: frozenset[str]) -> AsyncIterable[Flat]:

@@ -36,10 +36,10 @@ class Window:
     """
 
     most: int
-    start: int = attrs.field(converter=float)
+    start: int
     since: float
     usual: float | None = None
-    _size: float = attrs.field(init=False)
+    _size: float = attrs.field(init=False)  # a converter would be called by each assignment
     _fast: bool = attrs.field(default=True, init=False)
     _failures: float = attrs.field(default=0.0, init=False)
     _forgiven: float = attrs.field(default=_FORGIVEN, init=False)
@@ -47,7 +47,7 @@ class Window:
     _before: tuple[float, float] | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._size = min(self.start, self.most)
+        self._size = float(min(self.start, self.most))
 
     @property
     def limit(self) -> int:

@@ -540,6 +540,7 @@ class Unwritable:
     """A journal that fails after so many intents, or from the first question on."""
 
     import_id = "1d" * 16
+    last = 49
 
     def __init__(self, after) -> None:
         self.left = after

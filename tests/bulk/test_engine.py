@@ -461,6 +461,48 @@ def test_a_stop_loses_no_row_that_was_read(virtually, stop, at, waits, concurren
     assert {outcome.row for outcome in outcomes if outcome.status != "created"} == {at}
 
 
+class SlowBooks:
+    """Books that take a while to say that they know nothing of the first row, and no more then."""
+
+    def __init__(self) -> None:
+        self.may_know = True
+        self.opened = []
+
+    async def known(self, *_):
+        """Know nothing, after a while."""
+        self.may_know = False
+        await asyncio.sleep(1)
+
+    def awaits(self, *_):
+        """Have no row wait."""
+
+    def opens(self, number, *_):
+        """Note the order."""
+        self.opened.append(number)
+
+    def intends(self, *_):
+        """Have nothing to write down."""
+
+    def closes(self, _, outcome):
+        """Leave it at that."""
+        return outcome
+
+
+def test_no_row_overtakes_one_that_is_asked_for(virtually):
+    """Rows are opened in their order, so that of two with one key the first is sent."""
+    books = SlowBooks()
+
+    async def write(_):
+        return object(), ATTEMPTS
+
+    async def main():
+        outcomes = run(range(6), parse=str, write=write, concurrency=3, books=books)
+        return [outcome.row async for outcome in outcomes]
+
+    assert sorted(virtually(main())) == [0, 1, 2, 3, 4, 5]
+    assert books.opened == [0, 1, 2, 3, 4, 5]
+
+
 def test_all_faults_are_tried():
     """Every error that a call can end with is among the faults tried here."""
     tried = {type(fault(kind)) for kind in [*FAULTS, *STOPS]}

@@ -365,11 +365,11 @@ BAD = [
     (["--give-up-after", "0"], "--give-up-after must be more than 0, not 0.0"),
     (["--quarantine", "never"], "--quarantine must be a duration such as 90s"),
     (["--quarantine", "-1s"], "--quarantine"),
-    (["--canary", "-1"], "--canary must be 0 or more, not -1"),
+    (["--canary", "-1"], "--canary must be a whole number, 0 or more, not -1"),
     (["--canary", "few"], "--canary"),
     (["--max-rejects", "some"], "--max-rejects must be a number or a share"),
     (["--max-rejects", "-5%"], "--max-rejects"),
-    (["--limit", "-1"], "--limit must be 0 or more"),
+    (["--limit", "-1"], "--limit must be a whole number, 0 or more"),
 ]
 
 

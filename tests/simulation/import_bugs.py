@@ -15,7 +15,7 @@ import attrs
 from routera_async.bulk import journal_file, many, reconcile
 from routera_async.bulk.books import ImportBooks
 from routera_async.bulk.journal import Journal
-from routera_async.bulk.journal_file import OPEN
+from routera_async.bulk.journal_rows import OPEN
 
 from .bugs import SEEDS, Bug, caught_by_test
 from .imports import simulate
@@ -85,10 +85,10 @@ def _forget_the_derived_key() -> Planted:
 
 
 def _send_repeats_at_once() -> Planted:
-    async def claim(*_: Any, **__: Any) -> None:
+    def none(*_: Any, **__: Any) -> None:
         return None
 
-    return patch.object(ImportBooks, "_claim", claim)
+    return patch.multiple(ImportBooks, awaits=none, _claim=none)
 
 
 def _settle_before_the_answer() -> Planted:

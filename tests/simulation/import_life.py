@@ -14,7 +14,7 @@ from routera_async import RouteraClient, RouteraError
 from routera_async.bulk import many
 from routera_async.bulk.engine import Outcome
 from routera_async.bulk.journal import Binding, Journal
-from routera_async.bulk.journal_file import OPEN
+from routera_async.bulk.journal_rows import OPEN
 from routera_async.bulk.many import create_many as run_import
 from routera_async.events import AttemptFinished, Event
 from tests.bulk.journal_crash import as_left
