@@ -369,7 +369,7 @@ BAD = [
     (["--canary", "few"], "--canary"),
     (["--max-rejects", "some"], "--max-rejects must be a number or a share"),
     (["--max-rejects", "-5%"], "--max-rejects"),
-    (["--limit", "-1"], "--limit must be a whole number, 0 or more"),
+    (["--limit", "-1"], "--limit must be 0 or more"),
 ]
 
 
