@@ -42,13 +42,19 @@ if TYPE_CHECKING:
         AttemptFinished,
         AttemptStarted,
         Event,
+        HeaderHook,
         Hook,
         ImportPaused,
         ImportReconciling,
         ImportResumed,
         LimiterChanged,
+        RequestFinished,
+        RequestStarted,
         RetryScheduled,
         RowInDoubt,
+        TokenRefreshed,
+        TokenRefreshFailed,
+        log_hook,
     )
     from .importing import ImportProgress, ImportSettings, import_file
     from .models import (
@@ -70,6 +76,7 @@ if TYPE_CHECKING:
     from .resources import Objects
     from .retries import RetryBudget, RetryPolicy
     from .routing import Routers
+    from .stats import Stats
 
 __all__ = [
     "APIStatusError",
@@ -89,6 +96,7 @@ __all__ = [
     "DuplicateError",
     "Event",
     "ForbiddenError",
+    "HeaderHook",
     "Hook",
     "ImportPaused",
     "ImportProgress",
@@ -112,6 +120,8 @@ __all__ = [
     "Overloaded",
     "Page",
     "RateLimitedError",
+    "RequestFinished",
+    "RequestStarted",
     "Response",
     "ResponseError",
     "RetryBudget",
@@ -127,14 +137,18 @@ __all__ = [
     "RowInDoubt",
     "ServerError",
     "StaticToken",
+    "Stats",
     "Summary",
     "Ticket",
     "TokenProvider",
+    "TokenRefreshFailed",
+    "TokenRefreshed",
     "UnauthorizedError",
     "ValidationError",
     "Verdict",
     "__version__",
     "import_file",
+    "log_hook",
 ]
 
 _HOMES = {
@@ -171,13 +185,19 @@ _HOMES = {
         "AttemptFinished",
         "AttemptStarted",
         "Event",
+        "HeaderHook",
         "Hook",
         "ImportPaused",
         "ImportReconciling",
         "ImportResumed",
         "LimiterChanged",
+        "RequestFinished",
+        "RequestStarted",
         "RetryScheduled",
         "RowInDoubt",
+        "TokenRefreshed",
+        "TokenRefreshFailed",
+        "log_hook",
     ),
     "importing": ("ImportProgress", "ImportSettings", "import_file"),
     "models": (
@@ -199,6 +219,7 @@ _HOMES = {
     "resources": ("Objects",),
     "retries": ("RetryBudget", "RetryPolicy"),
     "routing": ("Routers",),
+    "stats": ("Stats",),
 }
 """Where each name is: its module is loaded when the name is first asked for, PEP 562."""
 

@@ -15,6 +15,7 @@ from ._budget import Bucket
 from ._limits import Limits
 from .errors import ConfigurationError, Overloaded
 from .retries import RetryBudget
+from .stats import LATEST, Counts, Stats, quantile
 
 NO_TIMEOUT = ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 """aiohttp's own time-outs are off: they count the wait for the pool, and fire in waves."""
@@ -36,6 +37,7 @@ class Pools:
         self.limit = limit
         self._http = http
         self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
+        self._past = Counts()
         self._closed = False
 
     def __len__(self) -> int:
@@ -78,7 +80,7 @@ class Pools:
         finally:
             await stop()
             await pool.close()
-            self._pools.pop(loop, None)
+            self._forget(loop)
 
     def close_from_outside(self) -> None:
         """Close every loop's pool at once, with no loop running here; nothing is waited for.
@@ -95,10 +97,42 @@ class Pools:
     async def open(self) -> "Pool":
         """Open the running loop's pool, and forget those whose loops have ended."""
         pool = Pool(self.limit, self._http)
-        self._pools = {loop: other for loop, other in self._pools.items() if other.open}
+        for loop, other in list(self._pools.items()):
+            if not other.open:
+                self._forget(loop)
         self._pools[pool.loop] = pool
         await pool.close_with_loop()
         return pool
+
+    def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
+        pool = self._pools.pop(loop, None)
+        if pool is not None:
+            self._past.add(pool.counts)
+
+    def stats(self, budget: RetryBudget) -> Stats:
+        """Return what all pools do, and have done; of the retry tokens those of one budget."""
+        known = list(self._pools.values())
+        pools = [pool for pool in known if pool.open]
+        done = Counts()
+        for counts in (self._past, *(pool.counts for pool in known)):
+            done.add(counts)
+        waits = sorted(wait for pool in pools for wait in list(pool.waits))
+        own = self._http is None
+        return Stats(
+            loops=len(pools),
+            under_way=sum(pool.under_way for pool in pools),
+            in_flight=sum(pool.in_flight for pool in pools),
+            waiting=sum(pool.queued for pool in pools),
+            waiting_to_retry=sum(pool.parked for pool in pools),
+            budget_left=min((pool.left(budget) for pool in pools), default=budget.capacity),
+            requests=done.requests,
+            failed=done.failed,
+            retries=done.retries,
+            connections_opened=done.opened if own else None,
+            connections_reused=done.reused if own else None,
+            wait_p50=quantile(waits, 0.5),
+            wait_p95=quantile(waits, 0.95),
+        )
 
     def __del__(self) -> None:
         if any(pool.open for pool in getattr(self, "_pools", {}).values()):
@@ -121,14 +155,16 @@ class Pool:
         self.loop = asyncio.get_running_loop()
         self.open = True
         self.limits = Limits(self.loop)
-        self.http = http or _http(limit)
+        self.counts = Counts()
+        self.waits = deque[float](maxlen=LATEST)
+        self.http = http or _http(limit, self.counts)
         self._buckets: dict[RetryBudget, Bucket] = {}
         self._owned = http is None
         self._width = _width(limit, self.http)
         self._free = self._width
         self._queue = deque[asyncio.Future[None]]()
-        self._waiting = 0
-        self._calls = 0
+        self.queued = 0
+        self.under_way = 0
         self._idle: asyncio.Event | None = None
         self._closing = asyncio.Lock()  # a generator cannot be closed by two at once
 
@@ -167,13 +203,15 @@ class Pool:
         if not self._free:
             return False
         self._free -= 1
+        self.waits.append(0.0)
         return True
 
     async def queue(self) -> None:
         """Wait for a place, behind those who wait already, and take it."""
         place = self.loop.create_future()
         self._queue.append(place)
-        self._waiting += 1
+        self.queued += 1
+        began = self.loop.time()
         try:
             await place
         except asyncio.CancelledError:
@@ -181,7 +219,8 @@ class Pool:
                 self.leave()  # given in the very moment of the cancellation
             raise
         finally:
-            self._waiting -= 1
+            self.queued -= 1
+            self.waits.append(self.loop.time() - began)
 
     def leave(self) -> None:
         """Give the place back: to the first in the queue who still wants it."""
@@ -198,8 +237,22 @@ class Pool:
 
         Of the latter as many are let be as there are places: a few wait in the best of times.
         """
-        parked = sum(bucket.waiting for bucket in self._buckets.values())
-        return self._waiting + max(0, parked - self._width)
+        return self.queued + max(0, self.parked - self._width)
+
+    @property
+    def parked(self) -> int:
+        """How many wait for a token to be sent again with."""
+        return sum(bucket.waiting for bucket in self._buckets.values()) if self._buckets else 0
+
+    @property
+    def in_flight(self) -> int:
+        """How many have a place."""
+        return self._width - self._free
+
+    def left(self, budget: RetryBudget) -> float:
+        """Return how many tokens of a budget there are."""
+        bucket = self._buckets.get(budget)
+        return budget.capacity if bucket is None else bucket.tokens
 
     @property
     def _would_wait(self) -> bool:
@@ -207,18 +260,19 @@ class Pool:
 
     def began(self) -> None:
         """Count one more call that `drain` has to wait for."""
-        self._calls += 1
+        self.under_way += 1
+        self.counts.requests += 1
 
     def ended(self) -> None:
         """Count one call less."""
-        self._calls -= 1
-        if not self._calls and self._idle is not None:
+        self.under_way -= 1
+        if not self.under_way and self._idle is not None:
             self._idle.set()
             self._idle = None
 
     async def drain(self) -> None:
         """Wait for the calls in flight, at most 30 seconds."""
-        if self._calls:
+        if self.under_way:
             self._idle = self._idle or asyncio.Event()
             try:
                 async with asyncio.timeout(_DRAIN):
@@ -239,8 +293,11 @@ class WaryConnector(TCPConnector):
     done is told as rejected.
     """
 
-    def __init__(self, *, limit: int, keepalive_timeout: float = _KEEP_ALIVE) -> None:
+    def __init__(
+        self, *, limit: int, keepalive_timeout: float = _KEEP_ALIVE, counts: Counts | None = None
+    ) -> None:
         super().__init__(limit=limit, keepalive_timeout=keepalive_timeout)
+        self._counts = counts or Counts()
         self._used = WeakSet[ResponseHandler]()
 
     async def connect(
@@ -256,15 +313,17 @@ class WaryConnector(TCPConnector):
             assert protocol is not None
             if protocol not in self._used:
                 self._used.add(protocol)
+                self._counts.opened += 1
                 return connection
             if not protocol.should_close:
+                self._counts.reused += 1
                 return connection
             connection.close()
 
 
-def _http(limit: int) -> ClientSession:
+def _http(limit: int, counts: Counts) -> ClientSession:
     return ClientSession(
-        connector=WaryConnector(limit=limit),
+        connector=WaryConnector(limit=limit, counts=counts),
         cookie_jar=DummyCookieJar(),
         timeout=NO_TIMEOUT,
     )

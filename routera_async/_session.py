@@ -15,7 +15,6 @@ What the attempts of a call prove together is told by `Call.settled`.
 
 import asyncio
 import copy
-import logging
 import random
 import ssl
 import uuid
@@ -27,11 +26,12 @@ from aiohttp import ClientSession
 from tenacity import RetryCallState
 
 from ._evidence import CANCELLED, AnswerBody, Call, Evidence, WitnessedBody
+from ._hooks import Hooks
 from ._how import HEADERS, Headers, how_of
 from ._options import Options, merged
 from ._pool import Pool, Pools
 from ._urls import BaseURL
-from .auth import Auth, ClientCredentials, Secret, checked_token, in_hand
+from .auth import Auth, ClientCredentials, Secret, checked_token, in_hand, listen
 from .errors import (
     Attempt,
     NotSentError,
@@ -39,8 +39,9 @@ from .errors import (
     RouteraError,
     UnauthorizedError,
 )
-from .events import AttemptFinished, AttemptStarted, Event, Hook, RetryScheduled
+from .events import Event, Hook
 from .retries import Repeat
+from .stats import Stats
 
 RECORD_LIMIT = 2**20
 """Bytes read of the answer that holds one record, after decompression."""
@@ -74,9 +75,6 @@ class Gate(Protocol):
 
     def __call__(self, event: Event, /) -> None:
         """Hear, as a hook, of what became of an attempt."""
-
-
-_log = logging.getLogger("routera_async")
 
 
 class Answer:
@@ -132,8 +130,7 @@ class Session:
         self._how, self._hop = how_of(self._base, proxy, tls)
         self._headers = Headers(self._own_headers(options))
         self._max_waiting = max_waiting
-        self._hooks = tuple(hooks)
-        self._faulty: set[int] = set()
+        self._hooks = Hooks(hooks) if hooks else None
         self._gate: Gate | None = None
         self._uniform = random.uniform
         self._pools = Pools(max_connections, http)
@@ -141,6 +138,8 @@ class Session:
         route = _TokenRoute(self._pools, self._base, self._how, self._hop, options.timeout)
         self._auth = auth.over(route.post) if isinstance(auth, ClientCredentials) else auth
         self._in_hand = in_hand(self._auth)
+        if self._hooks is not None:
+            listen(self._auth, self._hooks)
 
     @property
     def max_connections(self) -> int:
@@ -154,13 +153,17 @@ class Session:
 
     @property
     def hooks(self) -> tuple[Hook, ...]:
-        """What is told of every attempt."""
-        return self._hooks
+        """What is told of every call."""
+        return () if self._hooks is None else self._hooks.of_calls
 
     @property
     def options(self) -> Options:
         """How a call is made."""
         return self._options
+
+    def stats(self) -> Stats:
+        """Return what all copies do, and have done."""
+        return self._pools.stats(self._options.retry.budget)
 
     def with_options(self, options: Options) -> "Session":
         """Return a session that makes calls otherwise, over the same connections."""
@@ -173,7 +176,7 @@ class Session:
         """Return a session whose attempts pass a gate, which hears of each as more hooks do."""
         other = copy.copy(self)
         other._gate = gate  # noqa: SLF001 (it is one of our own)
-        other._hooks = (*self._hooks, gate, *hooks)  # noqa: SLF001
+        other._hooks = Hooks(self.hooks, gate, hooks)  # noqa: SLF001
         return other
 
     def _own_headers(self, options: Options) -> dict[str, str]:
@@ -227,6 +230,8 @@ class Session:
             deadline=None if options.deadline is None else started + options.deadline,
         )
         pool.began()
+        if self._hooks is not None:
+            self._hooks.started(call, segments, str(self._base))
         try:
             with pool.limits.until(call.deadline):
                 result = await self._attempt(call, pool)
@@ -238,12 +243,29 @@ class Session:
             result = call.cut_off or NotSentError(
                 f"{call}: the deadline of {options.deadline} s passed before it was sent"
             )
+        except BaseException as error:
+            lost = call.cut_off or NotSentError(f"{call} was cut off")
+            self._failed(call, pool, lost, _named(error))
+            raise
         finally:
             pool.ended()
         elapsed = pool.loop.time() - started
         if isinstance(result, RouteraError):
-            raise call.settled(result, elapsed, options.retry)
+            raise self._failed(call, pool, result)
+        if self._hooks is not None:
+            self._hooks.finished(call, "created", None, elapsed)
         return Answer(result, call, elapsed)
+
+    def _failed(
+        self, call: Call, pool: Pool, error: RouteraError, named: str | None = None
+    ) -> RouteraError:
+        """Return a call's last error in the light of all its attempts, and tell of it."""
+        elapsed = pool.loop.time() - call.started
+        error = call.settled(error, elapsed, self._options.retry)
+        pool.counts.failed += 1
+        if self._hooks is not None:
+            self._hooks.finished(call, error.outcome, named or _named(error), elapsed)
+        return error
 
     async def _again(self, call: Call, pool: Pool, first: RouteraError) -> Evidence | RouteraError:
         """Hand the first attempt's failure to tenacity, and let it make the others."""
@@ -267,8 +289,8 @@ class Session:
             await tokens.take()
 
         def scheduled(state: RetryCallState) -> None:
-            number = call.made + 1
-            self._tell(RetryScheduled(call.method, call.url.path, number, state.upcoming_sleep))
+            if self._hooks is not None:
+                self._hooks.repeats(call, state.upcoming_sleep)
 
         retrying = policy.retrying(
             call.repeat,
@@ -355,8 +377,11 @@ class Session:
         evidence = Evidence(call, token)
         number = call.made + 1
         began = pool.loop.time()
-        if self._hooks:
-            self._tell(AttemptStarted(call.method, call.url.path, number))
+        headers = self._headers.with_token(token)
+        if number > 1:
+            pool.counts.retries += 1
+        if self._hooks is not None:
+            headers = self._hooks.sends(call, number, headers)
         try:
             with pool.limits.until(began + limit * self._uniform(_JITTER, 1.0)):
                 evidence.met(
@@ -364,7 +389,7 @@ class Session:
                         call.method,
                         call.url,
                         data=evidence.body,
-                        headers=self._headers.with_token(token),
+                        headers=headers,
                         **self._how,
                     )
                 )
@@ -378,29 +403,13 @@ class Session:
             verdict = evidence.verdict()
             elapsed = pool.loop.time() - began
             call.note(evidence, verdict, began, elapsed)
-            if self._hooks:
-                self._tell(
-                    AttemptFinished(
-                        call.method,
-                        call.url.path,
-                        number,
-                        sent=evidence.sent,
-                        status=evidence.status,
-                        error=evidence.error,
-                        elapsed=elapsed,
-                        retry_after=getattr(verdict, "retry_after", None),
-                    )
-                )
+            if self._hooks is not None:
+                self._hooks.met(call, number, evidence, verdict, elapsed)
         return verdict or evidence
 
-    def _tell(self, event: Event) -> None:
-        for hook in self._hooks:
-            try:
-                hook(event)
-            except Exception:  # noqa: BLE001 (whatever it is, the call goes on)
-                if id(hook) not in self._faulty:
-                    self._faulty.add(id(hook))
-                    _log.exception("a hook raised; the calls go on, and this is not said again")
+
+def _named(error: BaseException) -> str:
+    return CANCELLED if isinstance(error, asyncio.CancelledError) else type(error).__name__
 
 
 class _TokenRoute:

@@ -29,6 +29,7 @@ from .models import (
 from .resources import Objects, objects_of
 from .retries import RetryPolicy
 from .routing import Routers, dispatch
+from .stats import Stats
 
 T = TypeVar("T", bound=Ticket)
 NT = TypeVar("NT", bound=NewTicket)
@@ -50,9 +51,10 @@ class RouteraClient:
     attempt, in seconds, from the moment it is admitted; `deadline` bounds a whole call, with its
     waiting, its attempts and the pauses between them. At most `max_connections` attempts are in
     flight; the rest wait in order, and with `max_waiting` a call that would wait while that many
-    others do raises `Overloaded` at once. `hooks` are told of every attempt. `session` is the
-    caller's own aiohttp session, which is never closed here. `mint_external_ids` gives every create
-    that has no key a fresh external_id, a random UUID, before its first attempt.
+    others do raises `Overloaded` at once. `hooks` are told of every call
+    and its attempts. `session` is the caller's own aiohttp session, which is never closed here.
+    `mint_external_ids` gives every create that has no key a fresh external_id, a random UUID,
+    before its first attempt.
 
     `proxy` is the URL of an HTTP proxy, perhaps with a user and a password, and `tls` the context
     of https connections: own authorities and client certificates are loaded there. The
@@ -221,6 +223,10 @@ class RouteraClient:
         return await request(
             self._session, method, path, params=params, json=json, repeatable=repeatable
         )
+
+    def stats(self) -> Stats:
+        """Return what the client does now, and has done: cheap, and from any thread."""
+        return self._session.stats()
 
     @property
     def base_url(self) -> str:

@@ -366,7 +366,7 @@ class Run:
             held = pool._free != min(
                 filter(None, (self.plan.max_connections, self.plan.connector_limit))
             )
-            if held or pool._waiting or pool._calls:
+            if held or pool.queued or pool.under_way:
                 self.world.wrong(None, "I10 leak", f"the pool is not whole: {vars(pool)}")
 
     async def _close(self) -> None:
