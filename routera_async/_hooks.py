@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 from itertools import count
+from typing import TypeGuard
 
 from multidict import CIMultiDict
 
@@ -20,6 +21,7 @@ from .events import (
     RetryScheduled,
     TokenRefreshed,
     TokenRefreshFailed,
+    TracingHook,
 )
 
 _log = logging.getLogger("routera_async")
@@ -31,7 +33,7 @@ _numbers = count(1)
 class Hooks:
     """What is told of calls, in order: `hooks`, the import's gate, `more` hooks.
 
-    The gate hears of nothing but the attempts.
+    The gate hears of nothing but the attempts. A call that nobody else listens to has no number.
     """
 
     def __init__(
@@ -39,27 +41,23 @@ class Hooks:
     ) -> None:
         before, after = tuple(hooks), tuple(more)
         self.of_calls = before + after
-        self._of_attempts = before + (() if gate is None else (gate,)) + after
-        self._with_headers = [
-            (hook, given)
-            for hook in self.of_calls
-            if callable(given := getattr(hook, "headers", None))
-        ]
+        self._of_gate = () if gate is None else (gate,)
+        self._of_attempts = before + self._of_gate + after
+        self._tracing = tuple(hook for hook in self.of_calls if _is_tracing(hook))
+        self._always = len(self._tracing) < len(self.of_calls)
         self._faulty: set[int] = set()
 
     def started(self, call: Call, segments: tuple[str, ...], base_url: str) -> None:
-        """Tell that a call was made, and number it."""
-        call.number = next(_numbers)
-        if self.of_calls:
-            route = route_of(segments)
-            self._tell(
-                self.of_calls,
-                RequestStarted(call.method, call.url.path, call.number, route, base_url),
-            )
+        """Give a number to a call that somebody listens to, and tell that it was made."""
+        if self._always or any(map(self._listens, self._tracing)):
+            call.number = next(_numbers)
+            path, route = call.url.path, route_of(segments)
+            event = RequestStarted(call.method, path, call.number, route, base_url)
+            self._tell(self.of_calls, event)
 
     def finished(self, call: Call, outcome: str, error: str | None, elapsed: float) -> None:
         """Tell that a call ended; `error` names what was raised."""
-        if self.of_calls:
+        if call.number:
             self._tell(
                 self.of_calls,
                 RequestFinished(
@@ -76,17 +74,11 @@ class Hooks:
 
     def sends(self, call: Call, attempt: int, headers: CIMultiDict[str]) -> CIMultiDict[str]:
         """Tell that an attempt is about to be sent, and return its headers with the hooks' own."""
-        event = AttemptStarted(call.method, call.url.path, attempt, call.number)
-        self._tell(self._of_attempts, event)
-        if not self._with_headers:
-            return headers
-        headers = headers.copy()
-        for hook, given in self._with_headers:
-            try:
-                if added := given(event):
-                    headers.update(checked_headers(added))
-            except Exception:  # noqa: BLE001 (as below)
-                self._raised(hook)
+        if hooks := self._of_attempts if call.number else self._of_gate:
+            event = AttemptStarted(call.method, call.url.path, attempt, call.number)
+            self._tell(hooks, event)
+            if self._tracing and call.number:
+                return self._with_theirs(headers.copy(), event)
         return headers
 
     def met(
@@ -98,27 +90,26 @@ class Hooks:
         elapsed: float,
     ) -> None:
         """Tell what an attempt met."""
-        self._tell(
-            self._of_attempts,
-            AttemptFinished(
+        if hooks := self._of_attempts if call.number else self._of_gate:
+            event = AttemptFinished(
                 call.method,
                 call.url.path,
                 attempt,
-                sent=evidence.sent,
-                status=evidence.status,
-                error=evidence.error,
-                elapsed=elapsed,
-                retry_after=getattr(verdict, "retry_after", None),
-                call=call.number,
-            ),
-        )
+                evidence.sent,
+                evidence.status,
+                evidence.error,
+                elapsed,
+                getattr(verdict, "retry_after", None),
+                call.number,
+            )
+            self._tell(hooks, event)
 
     def repeats(self, call: Call, delay: float) -> None:
         """Tell that a call will be sent again."""
-        self._tell(
-            self._of_attempts,
-            RetryScheduled(call.method, call.url.path, call.made + 1, delay, call.number),
-        )
+        if call.number:
+            number = call.made + 1
+            event = RetryScheduled(call.method, call.url.path, number, delay, call.number)
+            self._tell(self.of_calls, event)
 
     def fetched(self, elapsed: float, lasts: float | None, error: str | None) -> None:
         """Tell that a fetch of a token ended; `error` names what it failed with."""
@@ -134,7 +125,27 @@ class Hooks:
             except Exception:  # noqa: BLE001 (whatever it is, the call goes on)
                 self._raised(hook)
 
+    def _listens(self, hook: TracingHook) -> bool:
+        try:
+            return hook.listens()
+        except Exception:  # noqa: BLE001 (as above)
+            self._raised(hook)
+            return False
+
+    def _with_theirs(self, headers: CIMultiDict[str], event: AttemptStarted) -> CIMultiDict[str]:
+        for hook in self._tracing:
+            try:
+                if added := hook.headers(event):
+                    headers.update(checked_headers(added))
+            except Exception:  # noqa: BLE001 (as above)
+                self._raised(hook)
+        return headers
+
     def _raised(self, hook: Hook) -> None:
         if id(hook) not in self._faulty:
             self._faulty.add(id(hook))
             _log.exception("a hook raised; the calls go on, and this is not said again")
+
+
+def _is_tracing(hook: Hook) -> TypeGuard[TracingHook]:
+    return all(callable(getattr(hook, name, None)) for name in ("headers", "listens"))

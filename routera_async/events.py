@@ -181,12 +181,19 @@ class Hook(Protocol):
         """Take note of one event, quickly."""
 
 
-class HeaderHook(Hook, Protocol):
-    """A hook that also adds headers to each attempt, as tracing does with its context.
+class TracingHook(Hook, Protocol):
+    """A hook that follows calls to where they go: it may add headers to each attempt.
 
-    A hook of any kind that has such a method is one. Headers that the client sets, such as
-    Authorization, are refused as an error of the hook is: none are added then.
+    Any hook that has these two methods is one. Headers that the client sets, Authorization among
+    them, are refused like an exception of the hook's: none are added then.
     """
+
+    def listens(self) -> bool:
+        """Return whether a call that is made now is to be told at all.
+
+        It is asked at the beginning of a call that no other hook hears of: then a hook that does
+        not listen costs that call next to nothing.
+        """
 
     def headers(self, event: AttemptStarted, /) -> Mapping[str, str]:
         """Return the headers to add to an attempt, which the hook has just been told of."""

@@ -9,6 +9,7 @@ the call around it is none, for there is to be one for each request that is sent
 """
 
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -26,13 +27,15 @@ from .events import (
 try:
     from opentelemetry import propagate
     from opentelemetry.context import Context
-    from opentelemetry.metrics import MeterProvider, get_meter
+    from opentelemetry.metrics import MeterProvider, get_meter, get_meter_provider
     from opentelemetry.trace import (
         Span,
         SpanKind,
         StatusCode,
         TracerProvider,
+        get_current_span,
         get_tracer,
+        get_tracer_provider,
         set_span_in_context,
     )
 except ModuleNotFoundError as error:
@@ -48,7 +51,11 @@ SCHEMA = "https://opentelemetry.io/schemas/1.43.0"
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 """In seconds: what the conventions advise for `http.client.request.duration`."""
 
-_CANCELLED = "cancelled"
+_LOOK_AGAIN = 1.0
+"""Seconds after which to look again whether an SDK was set up: to look costs a µs."""
+
+_OF_THE_API = ("opentelemetry.trace", "opentelemetry.metrics")
+
 _FAILED = 400
 
 Attributes = dict[str, str | int]
@@ -88,9 +95,10 @@ class _Traced:
 class OtelHook:
     """A hook that makes spans and metrics of what it is told, and sends `traceparent`.
 
-    The providers are the global ones unless told, and may be set up later than the hook is made.
-    One hook may watch many clients. A call is a child of the span that is current where it is
-    made; no attribute holds a body, a header, a token or a query, and no baggage is sent.
+    The providers are the global ones unless told, and may be set up later than the hook is made:
+    that is seen within a second. One hook may watch many clients. A call is a child of the span
+    that is current where it is made; no attribute holds a body, a header, a token or a query, and
+    no baggage is sent.
     """
 
     def __init__(
@@ -123,8 +131,17 @@ class OtelHook:
             description="Duration of calls, with their waiting, attempts and pauses.",
             explicit_bucket_boundaries_advisory=BUCKETS,
         )
+        self._live = tracer_provider is not None or meter_provider is not None
+        self._look_at = 0.0
         self._targets: dict[tuple[str, str | None, str], _Target] = {}
         self._traced: dict[int, _Traced] = {}
+
+    def listens(self) -> bool:
+        """Return whether a provider does anything, or a context is to be passed on."""
+        if not self._live and (now := monotonic()) >= self._look_at:
+            self._look_at = now + _LOOK_AGAIN
+            self._live = not (_is_idle(get_tracer_provider()) and _is_idle(get_meter_provider()))
+        return self._live or get_current_span().get_span_context().is_valid
 
     def __call__(self, event: Event, /) -> None:
         """Take note of an event."""
@@ -151,6 +168,8 @@ class OtelHook:
         return carrier
 
     def _begin(self, event: RequestStarted) -> None:
+        if not self.listens():
+            return
         target = self._target(event)
         span = self._tracer.start_span(
             f"routera {target.name}", kind=SpanKind.INTERNAL, attributes=target.attributes
@@ -213,6 +232,11 @@ def _target_of(method: str, route: str | None, base_url: str) -> _Target:
     if route is not None:
         attributes["url.template"] = route
     return _Target(method, route, f"{base.scheme}://{base.netloc}", attributes)
+
+
+def _is_idle(provider: TracerProvider | MeterProvider) -> bool:
+    """Tell whether a provider is the API's own, which do nothing."""
+    return type(provider).__module__.startswith(_OF_THE_API)
 
 
 def _close(span: Span, told: Mapping[str, Any], *, failed: bool) -> None:

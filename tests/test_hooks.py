@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import ClassVar
 
 import attrs
 import pytest
@@ -24,6 +25,7 @@ from routera_async import (
     events,
     log_hook,
 )
+from routera_async.bulk.limiter import Pass
 
 AT_ONCE = RetryPolicy(wait_initial=0, max_attempts=3)
 
@@ -257,6 +259,10 @@ class Tracing:
     def __call__(self, event):
         """Be a hook."""
 
+    def listens(self):
+        """Listen to every call."""
+        return True
+
     def headers(self, event):
         """Return the header."""
         return self._make(event)
@@ -297,6 +303,59 @@ async def test_a_hooks_wrong_headers_break_nothing(wires, flat, new, token, capl
     assert not any(b"evil" in head for head in wire.requests)
     assert all(b"X-Fine: 1" in head for head in wire.requests)
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+async def test_a_hook_that_does_not_listen_is_told_nothing(sandbox, new, caplog):
+    """Only who listens when a call is made is told of it; who fails to say so does not listen."""
+
+    class Listening(Tracing):
+        """Listens as it is told to."""
+
+        def __init__(self, listens):
+            super().__init__(lambda _: {})
+            self.listens = listens
+            self.told = []
+
+        def __call__(self, event):
+            """Keep what is told."""
+            self.told.append(type(event).__name__)
+
+    answers = iter([False, True, False])
+    hook, faulty = Listening(lambda: next(answers)), Listening(lambda: 1 / 0)
+    settings = {"base_url": sandbox.url, "hooks": [faulty, hook], "retry": AT_ONCE}
+    sandbox.faults.script("error_before_commit", None, None, "error_before_commit")
+    async with RouteraClient(sandbox.token, **settings) as client:
+        for number in range(3):
+            await client.tickets.create(attrs.evolve(new, external_id=f"ext-{number}"))
+    assert hook.told == ["RequestStarted", *ATTEMPT, "RequestFinished"]
+    assert len(caplog.records) == 1
+
+
+async def test_a_gate_hears_where_nobody_listens(sandbox, new):
+    """What holds an import back is told of its attempts, and of nothing else."""
+
+    class Gate:
+        """Lets everything through, and keeps what it is told."""
+
+        told: ClassVar[list[str]] = []
+
+        async def enter(self):
+            """Let an attempt through."""
+            return Pass()
+
+        def __call__(self, event):
+            """Keep what is told."""
+            self.told.append(type(event).__name__)
+
+    hook = Tracing(lambda _: {"X-Never": "1"})
+    hook.listens = lambda: False
+    sandbox.faults.script("error_before_commit")
+    settings = {"base_url": sandbox.url, "hooks": [hook], "retry": AT_ONCE}
+    async with RouteraClient(sandbox.token, **settings) as client:
+        client.tickets._session = client._session.gated(Gate())
+        await client.tickets.create(new)
+    assert Gate.told == ATTEMPT * 2
+    assert "X-Never" not in sandbox.requests[-1].headers
 
 
 # -- log_hook ------------------------------------------------------------------------------------
