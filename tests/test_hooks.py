@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import re
+from pathlib import Path
 from typing import ClassVar
 
 import attrs
@@ -437,6 +439,17 @@ def test_no_field_takes_a_records_own_name():
     fields = {f"routera_{field.name}" for kind in kinds for field in attrs.fields(kind)}
     assert fields
     assert not fields & own.keys()
+
+
+def test_the_page_has_every_event():
+    """The page's table has each event, in the order of a call's, with its attributes."""
+    page = (Path(__file__).parents[1] / "docs" / "observability.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([A-Z]\w+)` \|[^|]*\| (`.*`) \|$", page, re.MULTILINE)
+    documented = {name: re.findall(r"`(\w+)`", attributes) for name, attributes in rows}
+    assert documented == {
+        kind.__name__: [field.name for field in attrs.fields(kind)]
+        for kind in events.Event.__args__
+    }
 
 
 @pytest.mark.parametrize("kind", events.Event.__args__, ids=lambda kind: kind.__name__)

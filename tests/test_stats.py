@@ -1,7 +1,9 @@
 """What a client tells of itself: `client.stats()`."""
 
 import asyncio
+import re
 import threading
+from pathlib import Path
 
 import aiohttp
 import attrs
@@ -187,6 +189,14 @@ async def test_connections_of_the_callers_own_are_not_known(sandbox, new):
         await client.aclose()
     assert (stats.connections_opened, stats.connections_reused) == (None, None)
     assert stats.requests == 1
+
+
+def test_the_page_has_every_figure():
+    """The page's table has each figure, in their order."""
+    page = (Path(__file__).parents[1] / "docs" / "observability.md").read_text("utf-8")
+    section = page.partition("\n## Figures\n")[2].partition("\n## ")[0]
+    found = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert found == [field.name for field in attrs.fields(Stats)]
 
 
 @given(st.lists(st.floats(0, 100), min_size=1), st.sampled_from([0.5, 0.95]))

@@ -21,6 +21,7 @@ import attrs
 from routera_async import DuplicateError, NotSentError, ResponseError, RouteraError, auth, retries
 from routera_async import _budget as budget
 from routera_async import _evidence as evidence
+from routera_async import _hooks as hooks
 from routera_async import _pool as pool
 
 from .scenario import simulate
@@ -108,6 +109,16 @@ def _forget_what_was_cut_off() -> Any:
 
 def _forget_what_was_refused() -> Any:
     return patch.object(evidence.Call, "refused", property(lambda _: None, lambda *_: None))
+
+
+def _never_tell_of_a_cancelled_end() -> Any:
+    real = hooks.Hooks.finished
+
+    def finished(self: Any, call: Any, outcome: str, error: str | None, elapsed: float) -> None:
+        if error != "cancelled":
+            real(self, call, outcome, error, elapsed)
+
+    return patch.object(hooks.Hooks, "finished", finished)
 
 
 def _drop_before_draining() -> Any:
@@ -212,6 +223,7 @@ BUGS = [
         test="tests/test_evidence.py::test_a_status_decides_though_the_deadline_cuts_its_body_off",
     ),
     Bug("keep a place when cancelled", _leak_places),
+    Bug("tell no hook that a cancelled call has ended", _never_tell_of_a_cancelled_end),
     Bug("send a refused token again after a failed fetch", _forget_what_was_refused),
     Bug(
         "drop the pool before it is drained",
