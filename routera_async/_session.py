@@ -229,9 +229,9 @@ class Session:
             started=started,
             deadline=None if options.deadline is None else started + options.deadline,
         )
-        pool.began()
         if self._hooks is not None:
             self._hooks.started(call, segments, str(self._base))
+        pool.began()
         try:
             with pool.limits.until(call.deadline):
                 result = await self._attempt(call, pool)
