@@ -4,13 +4,17 @@ Every create ends in an outcome that is proven: created, rejected, duplicate, no
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from ._version import __version__
 
+TYPE_CHECKING = False  # as in `typing`, most of whose own import it would be to the package alone
+
 if TYPE_CHECKING:
+    from ._hooks import Hook
+    from ._inputs import ImportSettings
     from ._listing import Listing
     from ._raw import Response
+    from ._telling import TracingHook
     from .auth import Auth, ClientCredentials, StaticToken, TokenProvider
     from .bulk.engine import Outcome
     from .bulk.journal import Binding, Journal
@@ -42,7 +46,6 @@ if TYPE_CHECKING:
         AttemptFinished,
         AttemptStarted,
         Event,
-        Hook,
         ImportPaused,
         ImportReconciling,
         ImportResumed,
@@ -53,29 +56,30 @@ if TYPE_CHECKING:
         RowInDoubt,
         TokenRefreshed,
         TokenRefreshFailed,
-        TracingHook,
         log_hook,
     )
-    from .importing import ImportProgress, ImportSettings, import_file
+    from .importing import ImportProgress, import_file
     from .models import (
         Company,
         Contact,
         Deal,
-        DispatchResult,
         NewCompany,
         NewContact,
         NewDeal,
         NewTicket,
         Page,
-        Router,
-        RouterSettings,
-        RouterTeam,
-        RouterUser,
         Ticket,
     )
     from .resources import Objects
     from .retries import RetryBudget, RetryPolicy
-    from .routing import Routers
+    from .routing import (
+        DispatchResult,
+        Router,
+        Routers,
+        RouterSettings,
+        RouterTeam,
+        RouterUser,
+    )
     from .stats import Stats
 
 __all__ = [
@@ -152,8 +156,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "_hooks": ("Hook",),
     "_listing": ("Listing",),
     "_raw": ("Response",),
+    "_telling": ("TracingHook",),
     "auth": ("Auth", "ClientCredentials", "StaticToken", "TokenProvider"),
     "bulk.engine": ("Outcome",),
     "bulk.journal": ("Binding", "Journal"),
@@ -185,7 +191,6 @@ _HOMES = {
         "AttemptFinished",
         "AttemptStarted",
         "Event",
-        "Hook",
         "ImportPaused",
         "ImportReconciling",
         "ImportResumed",
@@ -196,40 +201,44 @@ _HOMES = {
         "RowInDoubt",
         "TokenRefreshed",
         "TokenRefreshFailed",
-        "TracingHook",
         "log_hook",
     ),
-    "importing": ("ImportProgress", "ImportSettings", "import_file"),
+    "_inputs": ("ImportSettings",),
+    "importing": ("ImportProgress", "import_file"),
     "models": (
         "Company",
         "Contact",
         "Deal",
-        "DispatchResult",
         "NewCompany",
         "NewContact",
         "NewDeal",
         "NewTicket",
         "Page",
-        "Router",
-        "RouterSettings",
-        "RouterTeam",
-        "RouterUser",
         "Ticket",
     ),
     "resources": ("Objects",),
     "retries": ("RetryBudget", "RetryPolicy"),
-    "routing": ("Routers",),
+    "routing": (
+        "DispatchResult",
+        "Router",
+        "Routers",
+        "RouterSettings",
+        "RouterTeam",
+        "RouterUser",
+    ),
     "stats": ("Stats",),
 }
 """Where each name is: its module is loaded when the name is first asked for, PEP 562."""
 
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
+_MODULES = frozenset(home.partition(".")[0] for home in _HOMES)
+
 if not TYPE_CHECKING:  # a type checker would take it that the package has every name
 
     def __getattr__(name: str) -> object:
         """Load the public name, or the module that has some."""
-        if name in _HOMES:
+        if name in _MODULES:
             return import_module(f".{name}", __name__)
         if name not in _HOME:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

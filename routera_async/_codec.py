@@ -15,7 +15,6 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
-from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -24,7 +23,7 @@ import orjson
 
 from ._shapes import field_names, from_flat, required_fields
 from .errors import ResponseError, ValidationError
-from .models import SYSTEM_FIELDS, DispatchResult, New, Page, Stored
+from .models import SYSTEM_FIELDS, New, Page, Stored
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Stored)
@@ -129,33 +128,6 @@ def page_from(
             problem = error
             break
     return Page(tuple(records), limit=limit, offset=offset), problem
-
-
-def dispatched(answer: Any) -> DispatchResult:
-    """Return what a dispatch's answer says; its time is an RFC 2822 date (API.md, "Dispatch").
-
-    One that is no time makes no error of a dispatch that was done: it stands in `custom` as it is.
-    """
-    told = answer.get("owner_assigned_at") if isinstance(answer, dict) else None
-    if told is None:
-        return from_flat(answer, DispatchResult)
-    when = _told_time(told)
-    result = from_flat({**answer, "owner_assigned_at": when}, DispatchResult)
-    if when is None:
-        result = attrs.evolve(result, custom={**result.custom, "owner_assigned_at": told})
-    return result
-
-
-def _told_time(text: Any) -> str | None:
-    """Return a time in ISO 8601 that is told in this or as RFC 2822 does; None when it is none."""
-    if not isinstance(text, str):
-        return None
-    for read in (parsedate_to_datetime, datetime.fromisoformat):
-        try:
-            return read(text).isoformat()
-        except (ValueError, OverflowError):
-            pass
-    return None
 
 
 def to_flat(record: Any, *, nulls: bool = False) -> dict[str, Any]:

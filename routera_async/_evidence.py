@@ -44,7 +44,7 @@ _REFUSAL = 2 * BODY_KEPT
 _TELLING = 8
 """Characters of a token that are told from chance."""
 
-_QUOTE = re.compile(r":?\s+(bytearray\()?b?['\"].*", re.DOTALL)
+_QUOTE = r"(?s):?\s+(bytearray\()?b?['\"].*"
 """What aiohttp quotes of a malformed answer, cut anywhere: even through an echoed token."""
 
 _BY_CONNECTING = (ClientConnectorError, ClientHttpProxyError)
@@ -362,5 +362,5 @@ def _said(error: Exception) -> str:
     while cause.__cause__ is not None:
         cause = cause.__cause__
     if isinstance(cause, HttpProcessingError):
-        return _QUOTE.sub("", cause.message)
+        return re.sub(_QUOTE, "", cause.message)
     return "" if isinstance(error, TimeoutError | ServerDisconnectedError) else str(error)

@@ -15,19 +15,22 @@ HEADERS = {"Accept": "application/json", "User-Agent": f"routera-async/{__versio
 
 
 class Headers:
-    """The headers of requests with a token: made once for each, for every request copies them."""
+    """The headers of requests with a token: made once for each, and copied for every request."""
 
     def __init__(self, own: Mapping[str, str]) -> None:
         self._own = own
         self._last: tuple[str | None, CIMultiDict[str]] = (None, CIMultiDict())
 
     def with_token(self, token: str) -> CIMultiDict[str]:
-        """Return the headers of a request that is sent with a token."""
+        """Return the headers of a request that is sent with a token.
+
+        They are the request's own: who traces a session's requests may write into them.
+        """
         known, headers = self._last  # together, for another thread may have another token
         if known is not token:
             headers = CIMultiDict({**self._own, "Authorization": Secret(f"Bearer {token}")})
             self._last = token, headers
-        return headers
+        return headers.copy()
 
 
 def how_of(

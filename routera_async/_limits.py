@@ -8,6 +8,7 @@ it rings about once in a time-out, and each limit ends on time.
 
 import asyncio
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import Context
 from heapq import heapify, heappop, heappush
 from itertools import count
 from types import TracebackType
@@ -16,6 +17,9 @@ _FEW = 64
 """Limits that are over, kept until there are more of them than this and of those that are open."""
 
 _NEVER = nullcontext()
+
+_EMPTY = Context()
+"""What the timer runs in, for it would hold the context of whoever set it, and then pass it on."""
 
 
 class Limits:
@@ -33,7 +37,10 @@ class Limits:
         return len(self._ends)
 
     def until(self, when: float | None) -> AbstractContextManager[None]:
-        """Return a limit that ends at a time of the loop's, or with None never."""
+        """Return a limit that ends at a time of the loop's, or with None never; for one use.
+
+        One that has passed already ends in the loop's turn after the next.
+        """
         return _NEVER if when is None else Limit(self, when)
 
     def add(self, limit: "Limit") -> None:
@@ -50,11 +57,18 @@ class Limits:
             self._ends = [each for each in self._ends if each[2].is_open]
             heapify(self._ends)
 
+    def close(self) -> None:
+        """Leave no timer behind, unless what a limit holds is still under way."""
+        if self._timer is not None and not self._open:
+            self._timer.cancel()
+            self._timer = None
+            self._ends.clear()
+
     def _set(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._rings_at = when
-        self._timer = self.loop.call_at(when, self._ring)
+        self._timer = self.loop.call_at(when, self._ring, context=_EMPTY)
 
     def _ring(self) -> None:
         self._timer = None

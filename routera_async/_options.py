@@ -11,10 +11,10 @@ import attrs
 from .errors import ConfigurationError
 from .retries import RetryPolicy
 
-_HEADER = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_HEADER = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 """A header's name: RFC 9110 5.6.2, token."""
 
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_VALUE = r"[\t\x20-\x7e\x80-\xff]*"
 """A header's value: no line break can enter."""
 
 _OURS = frozenset(
@@ -68,11 +68,11 @@ def checked_headers(headers: Any) -> Mapping[str, str]:
     if not isinstance(headers, Mapping):
         raise ConfigurationError(f"headers must be a mapping, not {type(headers).__name__}")
     for name, value in headers.items():
-        if not isinstance(name, str) or not _HEADER.fullmatch(name):
+        if not isinstance(name, str) or not re.fullmatch(_HEADER, name):
             raise ConfigurationError("headers: a name is not one that HTTP knows")
         if name.lower() in _OURS:
             raise ConfigurationError(f"headers: {name} is set by the client")
-        if not isinstance(value, str) or not _VALUE.fullmatch(value):
+        if not isinstance(value, str) or not re.fullmatch(_VALUE, value):
             raise ConfigurationError(f"headers: the value of {name} cannot stand in a header")
     return MappingProxyType(dict(headers))
 

@@ -4,6 +4,7 @@ import asyncio
 import warnings
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from aiohttp import ClientRequest, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
@@ -15,7 +16,9 @@ from ._budget import Bucket
 from ._limits import Limits
 from .errors import ConfigurationError, Overloaded
 from .retries import RetryBudget
-from .stats import LATEST, Counts, Stats, quantile
+
+if TYPE_CHECKING:
+    from .stats import Stats
 
 NO_TIMEOUT = ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 """aiohttp's own time-outs are off: they count the wait for the pool, and fire in waves."""
@@ -23,8 +26,29 @@ NO_TIMEOUT = ClientTimeout(total=None, connect=None, sock_connect=None, sock_rea
 _KEEP_ALIVE = 15.0
 """Seconds an idle connection is kept, shorter than common servers and gateways keep theirs."""
 
+_FEW = 64
+"""Places that nobody wants any more, kept until there are more of them than this and of others."""
+
 _DRAIN = 30.0
 """Seconds that `drain` waits for calls in flight."""
+
+
+_LATEST = 1_000
+"""Of so many attempts the waits are known, on each loop."""
+
+
+class Counts:
+    """What one loop's part of a client has done so far."""
+
+    __slots__ = ("failed", "opened", "requests", "retries", "reused")
+
+    def __init__(self) -> None:
+        self.requests = self.failed = self.retries = self.opened = self.reused = 0
+
+    def add(self, other: "Counts") -> None:
+        """Add what another has done."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 class Pools:
@@ -109,8 +133,10 @@ class Pools:
         if pool is not None:
             self._past.add(pool.counts)
 
-    def stats(self, budget: RetryBudget) -> Stats:
+    def stats(self, budget: RetryBudget) -> "Stats":
         """Return what all pools do, and have done; of the retry tokens those of one budget."""
+        from .stats import Stats, quantile  # noqa: PLC0415 (seldom asked for)
+
         known = list(self._pools.values())
         pools = [pool for pool in known if pool.open]
         done = Counts()
@@ -156,7 +182,7 @@ class Pool:
         self.open = True
         self.limits = Limits(self.loop)
         self.counts = Counts()
-        self.waits = deque[float](maxlen=LATEST)
+        self.waits = deque[float](maxlen=_LATEST)
         self.http = http or _http(limit, self.counts)
         self._buckets: dict[RetryBudget, Bucket] = {}
         self._owned = http is None
@@ -164,6 +190,7 @@ class Pool:
         self._free = self._width
         self._queue = deque[asyncio.Future[None]]()
         self.queued = 0
+        self._uncounted = 0
         self.under_way = 0
         self._idle: asyncio.Event | None = None
         self._closing = asyncio.Lock()  # a generator cannot be closed by two at once
@@ -178,6 +205,7 @@ class Pool:
             yield
         finally:
             self.open = False
+            self.limits.close()
             if self._owned:
                 await self.http.close()
 
@@ -206,21 +234,28 @@ class Pool:
         self.waits.append(0.0)
         return True
 
-    async def queue(self) -> None:
-        """Wait for a place, behind those who wait already, and take it."""
+    async def queue(self, *, counts: bool = True) -> None:
+        """Wait for a place, behind those who wait already, and take it.
+
+        An import's attempts do not count as `waiting`: they are bounded by themselves.
+        """
         place = self.loop.create_future()
         self._queue.append(place)
         self.queued += 1
+        self._uncounted += not counts
         began = self.loop.time()
         try:
             await place
-        except asyncio.CancelledError:
-            if not place.cancelled():
+        except BaseException:
+            if not place.cancel() and not place.cancelled():
                 self.leave()  # given in the very moment of the cancellation
             raise
         finally:
             self.queued -= 1
+            self._uncounted -= not counts
             self.waits.append(self.loop.time() - began)
+            if len(self._queue) > 2 * self.queued + _FEW:
+                self._queue = deque(place for place in self._queue if not place.done())
 
     def leave(self) -> None:
         """Give the place back: to the first in the queue who still wants it."""
@@ -237,7 +272,7 @@ class Pool:
 
         Of the latter as many are let be as there are places: a few wait in the best of times.
         """
-        return self.queued + max(0, self.parked - self._width)
+        return self.queued - self._uncounted + max(0, self.parked - self._width)
 
     @property
     def parked(self) -> int:

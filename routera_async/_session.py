@@ -19,14 +19,13 @@ import random
 import ssl
 import uuid
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
 from aiohttp import ClientSession
-from tenacity import RetryCallState
 
 from ._evidence import CANCELLED, AnswerBody, Call, Evidence, WitnessedBody
-from ._hooks import Hooks
+from ._hooks import Hook
 from ._how import HEADERS, Headers, how_of
 from ._options import Options, merged
 from ._pool import Pool, Pools
@@ -39,9 +38,14 @@ from .errors import (
     RouteraError,
     UnauthorizedError,
 )
-from .events import Event, Hook
 from .retries import Repeat
-from .stats import Stats
+
+if TYPE_CHECKING:  # what a first attempt without hooks needs none of is loaded when it is needed
+    from tenacity import RetryCallState
+
+    from ._telling import Telling
+    from .events import Event
+    from .stats import Stats
 
 RECORD_LIMIT = 2**20
 """Bytes read of the answer that holds one record, after decompression."""
@@ -73,7 +77,7 @@ class Gate(Protocol):
     async def enter(self) -> Leave:
         """Wait for leave; raises `NotSentError` when there will be none."""
 
-    def __call__(self, event: Event, /) -> None:
+    def __call__(self, event: "Event", /) -> None:
         """Hear, as a hook, of what became of an attempt."""
 
 
@@ -130,16 +134,17 @@ class Session:
         self._how, self._hop = how_of(self._base, proxy, tls)
         self._headers = Headers(self._own_headers(options))
         self._max_waiting = max_waiting
-        self._hooks = Hooks(hooks) if hooks else None
+        self._telling = _telling(hooks)
         self._gate: Gate | None = None
+        self._background = False
         self._uniform = random.uniform
         self._pools = Pools(max_connections, http)
         self._owns_auth = owns_auth or isinstance(auth, ClientCredentials)
         route = _TokenRoute(self._pools, self._base, self._how, self._hop, options.timeout)
         self._auth = auth.over(route.post) if isinstance(auth, ClientCredentials) else auth
         self._in_hand = in_hand(self._auth)
-        if self._hooks is not None:
-            listen(self._auth, self._hooks)
+        if self._telling is not None:
+            listen(self._auth, self._telling)
 
     @property
     def max_connections(self) -> int:
@@ -154,14 +159,14 @@ class Session:
     @property
     def hooks(self) -> tuple[Hook, ...]:
         """What is told of every call."""
-        return () if self._hooks is None else self._hooks.of_calls
+        return () if self._telling is None else self._telling.of_calls
 
     @property
     def options(self) -> Options:
         """How a call is made."""
         return self._options
 
-    def stats(self) -> Stats:
+    def stats(self) -> "Stats":
         """Return what all copies do, and have done."""
         return self._pools.stats(self._options.retry.budget)
 
@@ -172,11 +177,20 @@ class Session:
         other._headers = Headers(self._own_headers(options))  # noqa: SLF001
         return other
 
-    def gated(self, gate: Gate, hooks: Iterable[Hook] = ()) -> "Session":
-        """Return a session whose attempts pass a gate, which hears of each as more hooks do."""
+    def in_background(self) -> "Session":
+        """Return a session for an import, whose concurrency bounds it and not `max_waiting`.
+
+        Its calls are never refused for those that wait, nor are others for its own.
+        """
         other = copy.copy(self)
+        other._background = True  # noqa: SLF001 (it is one of our own)
+        return other
+
+    def gated(self, gate: Gate, hooks: Iterable[Hook] = ()) -> "Session":
+        """Return one in the background whose attempts pass a gate, which hears of each as hooks."""
+        other = self.in_background()
         other._gate = gate  # noqa: SLF001 (it is one of our own)
-        other._hooks = Hooks(self.hooks, gate, hooks)  # noqa: SLF001
+        other._telling = _telling(self.hooks, gate, hooks, before=self._telling)  # noqa: SLF001
         return other
 
     def _own_headers(self, options: Options) -> dict[str, str]:
@@ -229,8 +243,8 @@ class Session:
             started=started,
             deadline=None if options.deadline is None else started + options.deadline,
         )
-        if self._hooks is not None:
-            self._hooks.started(call, segments, str(self._base))
+        if self._telling is not None:
+            self._telling.started(call, segments, str(self._base))
         pool.began()
         try:
             with pool.limits.until(call.deadline):
@@ -252,8 +266,8 @@ class Session:
         elapsed = pool.loop.time() - started
         if isinstance(result, RouteraError):
             raise self._failed(call, pool, result)
-        if self._hooks is not None:
-            self._hooks.finished(call, "created", None, elapsed)
+        if self._telling is not None:
+            self._telling.finished(call, "created", None, elapsed)
         return Answer(result, call, elapsed)
 
     def _failed(
@@ -263,12 +277,14 @@ class Session:
         elapsed = pool.loop.time() - call.started
         error = call.settled(error, elapsed, self._options.retry)
         pool.counts.failed += 1
-        if self._hooks is not None:
-            self._hooks.finished(call, error.outcome, named or _named(error), elapsed)
+        if self._telling is not None:
+            self._telling.finished(call, error.outcome, named or _named(error), elapsed)
         return error
 
     async def _again(self, call: Call, pool: Pool, first: RouteraError) -> Evidence | RouteraError:
         """Hand the first attempt's failure to tenacity, and let it make the others."""
+        from ._retrying import retrying  # noqa: PLC0415 (most calls need no second attempt)
+
         met = [first]
         policy = self._options.retry
         tokens = pool.retry_tokens(policy.budget)
@@ -288,11 +304,12 @@ class Session:
             await asyncio.sleep(seconds)
             await tokens.take()
 
-        def scheduled(state: RetryCallState) -> None:
-            if self._hooks is not None:
-                self._hooks.repeats(call, state.upcoming_sleep)
+        def scheduled(state: "RetryCallState") -> None:
+            if self._telling is not None:
+                self._telling.repeats(call, state.upcoming_sleep)
 
-        retrying = policy.retrying(
+        loop = retrying(
+            policy,
             call.repeat,
             deadline=call.deadline,
             clock=pool.loop.time,
@@ -302,7 +319,7 @@ class Session:
             is_over=lambda: call.over,
         )
         try:
-            return await retrying(attempt)
+            return await loop(attempt)
         except RouteraError as error:
             return error.with_traceback(None)
 
@@ -335,11 +352,12 @@ class Session:
         `limit` is in seconds, for the attempt.
         """
         try:
-            has_place = pool.enter(None if call.admitted else self._max_waiting)
+            bounded = not (call.admitted or self._background)
+            has_place = pool.enter(self._max_waiting if bounded else None)
         except Overloaded as error:
             return error
         if not has_place:
-            await pool.queue()
+            await pool.queue(counts=not self._background)
         call.admitted = True
         try:
             token = self._in_hand(call.refused) or await self._token(pool, call.refused)
@@ -375,13 +393,12 @@ class Session:
     ) -> Evidence | RouteraError:
         """Send once, within `limit` seconds, note what was met, and return what it proves."""
         evidence = Evidence(call, token)
-        number = call.made + 1
         began = pool.loop.time()
         headers = self._headers.with_token(token)
-        if number > 1:
+        if call.made:
             pool.counts.retries += 1
-        if self._hooks is not None:
-            headers = self._hooks.sends(call, number, headers)
+        if self._telling is not None:
+            headers = self._telling.sends(call, headers)
         try:
             with pool.limits.until(began + limit * self._uniform(_JITTER, 1.0)):
                 evidence.met(
@@ -403,13 +420,27 @@ class Session:
             verdict = evidence.verdict()
             elapsed = pool.loop.time() - began
             call.note(evidence, verdict, began, elapsed)
-            if self._hooks is not None:
-                self._hooks.met(call, number, evidence, verdict, elapsed)
+            if self._telling is not None:
+                self._telling.met(call, evidence, verdict, elapsed)
         return verdict or evidence
 
 
 def _named(error: BaseException) -> str:
     return CANCELLED if isinstance(error, asyncio.CancelledError) else type(error).__name__
+
+
+def _telling(
+    hooks: Sequence[Hook],
+    gate: Gate | None = None,
+    more: Iterable[Hook] = (),
+    before: "Telling | None" = None,
+) -> "Telling | None":
+    """Return what tells hooks, or None when there are none."""
+    if not hooks and gate is None:
+        return None
+    from ._telling import Telling  # noqa: PLC0415 (most clients have no hooks)
+
+    return Telling(hooks, gate, more, before)
 
 
 class _TokenRoute:

@@ -46,6 +46,12 @@ def from_flat(flat: Any, kind: type[T], at: str = "$") -> T:
     raise unreadable
 
 
+def _once_a_model(function: F) -> F:
+    """Remember what a function says of each model; mypy holds attrs classes to be unhashable."""
+    return cache(function)  # type: ignore[return-value]
+
+
+@_once_a_model  # what it raises is not remembered
 def check_model(kind: type[Stored]) -> None:
     """Raise `ConfigurationError` for a model with an attribute that no JSON value can become."""
     for each in kind.__mro__:
@@ -66,11 +72,6 @@ def check_model(kind: type[Stored]) -> None:
             "one, dict[str, Any] or Any"
         )
     raise ConfigurationError(problem)
-
-
-def _once_a_model(function: F) -> F:
-    """Remember what a function says of each model; mypy holds attrs classes to be unhashable."""
-    return cache(function)  # type: ignore[return-value]
 
 
 @_once_a_model
@@ -231,12 +232,18 @@ def _record_hook(kind: type[T]) -> Callable[[Any, Any], T]:
     return structure
 
 
+_TAKEN = inspect.signature(make_dict_structure_fn).parameters.keys()
+
+
 def _direct(kind: type) -> dict[str, Any]:
-    """Return the hooks of the attributes whose types need no look at what was asked for."""
+    """Return the hooks of the attributes whose types need no look at what was asked for.
+
+    But for those that are named as an argument of the function that takes them by name.
+    """
     return {
         field.name: override(struct_hook=_HOOKS[field.type])
         for field in attrs.fields(kind)
-        if field.type in _HOOKS
+        if field.type in _HOOKS and field.name not in _TAKEN
     }
 
 

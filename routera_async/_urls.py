@@ -13,7 +13,7 @@ from .errors import ConfigurationError, ValidationError, one_line
 _NO_SEGMENT = re.compile(r"[/\\?#%\x00-\x20\x7f-\x9f\u2028\u2029\ud800-\udfff]|^\.{0,2}$")
 """What would lead out of its place in a path, or be read in two ways on the way."""
 
-_UNSENDABLE = re.compile(r"[\ud800-\udfff]|^(nan|-?inf)$")
+_UNSENDABLE = r"[\ud800-\udfff]|^(nan|-?inf)$"
 """Half of a surrogate pair, and what is no number: no query can say them."""
 
 _ROUTES = {
@@ -84,7 +84,7 @@ def _parameter(name: object, value: object) -> str:
     match value:
         case bool():
             return str(value).lower()
-        case str() | int() | float() if not _UNSENDABLE.search(text := str(value)):
+        case str() | int() | float() if not re.search(_UNSENDABLE, text := str(value)):
             return text
         case _:
             raise ValidationError(

@@ -4,22 +4,21 @@ import copy
 import os
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import cached_property
 from types import EllipsisType, TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from aiohttp import ClientSession
 
+from ._hooks import Hook
 from ._options import Options, checked_headers, merged, whole_number
-from ._raw import Response, request
 from ._session import Session
 from .auth import Auth, ClientCredentials, Secret, as_auth, hidden
 from .errors import ConfigurationError
-from .events import Hook
 from .models import (
     Company,
     Contact,
     Deal,
-    DispatchResult,
     NewCompany,
     NewContact,
     NewDeal,
@@ -28,8 +27,11 @@ from .models import (
 )
 from .resources import Objects, objects_of
 from .retries import RetryPolicy
-from .routing import Routers, dispatch
-from .stats import Stats
+
+if TYPE_CHECKING:  # what a create needs none of is loaded when it is asked for
+    from ._raw import Response
+    from .routing import DispatchResult, Routers
+    from .stats import Stats
 
 T = TypeVar("T", bound=Ticket)
 NT = TypeVar("NT", bound=NewTicket)
@@ -106,11 +108,18 @@ class RouteraClient:
 
     def _name(self, session: Session) -> None:
         self._session = session
+        vars(self).pop("routers", None)  # those of the session before
         self.tickets: Objects[Ticket, NewTicket] = self.objects(Ticket)
         self.contacts: Objects[Contact, NewContact] = self.objects(Contact)
         self.companies: Objects[Company, NewCompany] = self.objects(Company)
         self.deals: Objects[Deal, NewDeal] = self.objects(Deal)
-        self.routers = Routers(session)
+
+    @cached_property
+    def routers(self) -> "Routers":
+        """The account's routers."""
+        from .routing import Routers  # noqa: PLC0415 (see above)
+
+        return Routers(self._session)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **settings: Any) -> Self:
@@ -195,12 +204,14 @@ class RouteraClient:
         """
         return objects_of(self._session, record, new, mint=self._mint)
 
-    async def dispatch(self, *, router_id: str, object_id: str) -> DispatchResult:
+    async def dispatch(self, *, router_id: str, object_id: str) -> "DispatchResult":
         """Run a router on an object, and return whom it was assigned to, or why it was not.
 
         It is not sent again after it may have been done, for it may assign twice, unless the policy
         has `resend_dispatch`: then the error's outcome is "unknown".
         """
+        from .routing import dispatch  # noqa: PLC0415 (see above)
+
         return await dispatch(self._session, router_id, object_id)
 
     async def request(
@@ -211,7 +222,7 @@ class RouteraClient:
         params: Mapping[str, str | float | bool] | None = None,
         json: Any = None,
         repeatable: bool | None = None,
-    ) -> Response:
+    ) -> "Response":
         """Send a request that this client knows nothing of, with the same evidence and errors.
 
         `path` is below the base URL, such as "/tickets/123"; `params` is the query, of texts,
@@ -220,11 +231,13 @@ class RouteraClient:
         only when it provably was not done. Raises `ValidationError` for a path that leads
         elsewhere.
         """
+        from ._raw import request  # noqa: PLC0415 (see above)
+
         return await request(
             self._session, method, path, params=params, json=json, repeatable=repeatable
         )
 
-    def stats(self) -> Stats:
+    def stats(self) -> "Stats":
         """Return what the client does now, and has done: cheap, and from any thread."""
         return self._session.stats()
 

@@ -36,13 +36,13 @@ BODY_KEPT = 65_536
 _MESSAGE_KEPT = 500
 """Characters of the server's message that are shown."""
 
-_CONTROL = re.compile(
+_CONTROL = (  # `re` compiles it at the first error, and keeps it, as all that only errors need
     r"[\x00-\x1f\x7f-\x9f\u2028\u2029"  # control characters and line ends
     r"\u202a-\u202e\u2066-\u2069"  # what turns the rest of a line around
     r"\ud800-\udfff]+"  # a header's byte that is no text, which no terminal takes
 )
 
-_SECONDS = re.compile(r"([0-9]+)(\.[0-9]+)?")
+_SECONDS = r"([0-9]+)(\.[0-9]+)?"
 
 E = TypeVar("E", bound="RouteraError")
 
@@ -238,7 +238,7 @@ def from_response(
 
 def one_line(text: str, limit: int = _MESSAGE_KEPT) -> str:
     """Return a foreign text fit for one line of a terminal: no control characters, shortened."""
-    flat = _CONTROL.sub(" ", text).strip()
+    flat = re.sub(_CONTROL, " ", text).strip()
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
@@ -270,7 +270,7 @@ def _retry_after(headers: Mapping[str, str], now: Callable[[], datetime]) -> flo
     Some servers send decimals, which the RFC does not know.
     """
     text = headers.get("retry-after", "").strip()
-    if match := _SECONDS.fullmatch(text):
+    if match := re.fullmatch(_SECONDS, text):
         return float(match[1][:9] + (match[2] or "")[:9])
     until = _http_date(text)
     if until is None:

@@ -10,8 +10,6 @@ RetryScheduled between two of them unless it is a new token alone that is tried,
 """
 
 import logging
-from collections.abc import Mapping
-from typing import Protocol
 
 import attrs
 
@@ -172,31 +170,6 @@ Event = (
     | RowInDoubt
     | ImportReconciling
 )
-
-
-class Hook(Protocol):
-    """What is told of each event."""
-
-    def __call__(self, event: Event, /) -> None:
-        """Take note of one event, quickly."""
-
-
-class TracingHook(Hook, Protocol):
-    """A hook that follows calls to where they go: it may add headers to each attempt.
-
-    Any hook that has these two methods is one. Headers that the client sets, Authorization among
-    them, are refused like an exception of the hook's: none are added then.
-    """
-
-    def listens(self) -> bool:
-        """Return whether a call that is made now is to be told at all.
-
-        It is asked at the beginning of a call that no other hook hears of: then a hook that does
-        not listen costs that call next to nothing.
-        """
-
-    def headers(self, event: AttemptStarted, /) -> Mapping[str, str]:
-        """Return the headers to add to an attempt, which the hook has just been told of."""
 
 
 _LOG = logging.getLogger("routera_async")

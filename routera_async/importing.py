@@ -10,44 +10,44 @@ arguments, it goes on where it was: nothing is lost, and nothing is created twic
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from collections.abc import Mapping as Counts
 from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from ._codec import encode, to_fields
-from ._shapes import field_names, required_fields
+from ._inputs import (
+    NEW,
+    ImportSettings,
+    check_required,
+    journal_path,
+    open_input,
+    too_many,
+)
+from ._shapes import field_names
+from .bulk.books import rejected_again
 from .bulk.engine import Outcome
-from .bulk.journal import Binding, Journal, Status
+from .bulk.journal import Binding, Journal
 from .bulk.keys import Keys
-from .bulk.many import Bulk
 from .bulk.mapping import Mapping
-from .bulk.readers import Row, Source, Survey, open_source
+from .bulk.readers import Row, Source
 from .bulk.report import RejectsFile, Summary
 from .client import RouteraClient
 from .errors import ConfigurationError, OutcomeName, RouteraError, ValidationError
-from .events import AttemptFinished, Event, Hook, RetryScheduled, RowInDoubt
-from .models import New
-from .resources import KINDS, Objects
+from .events import AttemptFinished, Event, RetryScheduled, RowInDoubt
+from .resources import Objects
 
-ObjectName = Literal["tickets", "contacts", "companies", "deals"]
-"""What a file may hold, one in each row."""
-
-NEW = dict(KINDS.values())
-"""What is created of a row, by the name of its kind."""
+if TYPE_CHECKING:
+    from ._hooks import Hook
 
 _GRACE = 30.0
 """Seconds that a stopped import gives to what is under way."""
 
 _EVERY = 0.25
 """Seconds between two reports of progress."""
-
-_BREATH = 1_000
-"""Rows that are passed over before others on the loop have their turn."""
 
 
 @attrs.frozen
@@ -57,37 +57,6 @@ class ImportProgress:
     total: int
     done: int
     summary: Summary
-
-
-@attrs.frozen(kw_only=True)
-class ImportSettings:
-    """How a file is imported, beside its mapping.
-
-    `object` is what each row is. `concurrency` is how many creates are under way at the most.
-    `limit` is how many rows are read. `max_rejects` stops an import with more rejected rows than
-    that, for its mapping is wrong then: a number, or a share such as "5%" once 100 rows are done.
-    `canary` is how many rows are done before `confirm` is asked whether to go on. `journal` is
-    where the import is written down: beside the file when True, and nowhere when False; `target`
-    names where to, for the journal, when the base URL does not.
-    """
-
-    object: ObjectName = "tickets"
-    concurrency: int = 32
-    limit: int | None = None
-    max_rejects: int | str | None = None
-    canary: int | None = None
-    journal: bool | Path = True
-    target: str | None = None
-    bulk: Bulk = attrs.field(factory=Bulk)
-
-    def __attrs_post_init__(self) -> None:
-        if self.object not in NEW:
-            raise ConfigurationError(f"object must be one of {', '.join(NEW)}, not {self.object!r}")
-        for name in ("limit", "canary"):
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ConfigurationError(f"{name} must be 0 or more, not {value!r}")
-        _too_many(self.max_rejects, 0, 0)
 
 
 async def import_file(
@@ -125,8 +94,8 @@ class FileImport:
 
     `summary` is the tally; `fault` what stopped it, if anything did; `stopped` whether `stop` did,
     and `declined` whether `confirm` did, which is asked after the canary. `on_outcome` hears of
-    each row's outcome, but for those that earlier runs have created; `hooks` of what happens
-    meanwhile.
+    each row's outcome, but for rows that earlier runs have created or found there, before the first
+    that is still to be decided; `hooks` hear of what happens meanwhile.
     """
 
     def __init__(self, source: Source, mapping: Mapping, settings: ImportSettings) -> None:
@@ -146,6 +115,8 @@ class FileImport:
         self._stop = asyncio.Event()
         self._moved = asyncio.Event()
         self._in_doubt = 0
+        self._on_progress: Callable[[ImportProgress], None] | None = None
+        self._next_report = 0.0
         self._task: asyncio.Task[Any] | None = None
         self._journal: Journal | None = None
 
@@ -163,7 +134,7 @@ class FileImport:
         if mapping is None:
             known = field_names(NEW[settings.object])
             mapping = Mapping.build(opened.columns, known_fields=known)
-        _check_required(mapping, NEW[settings.object])
+        check_required(mapping, NEW[settings.object])
         return cls(opened, mapping, settings)
 
     @property
@@ -223,7 +194,8 @@ class FileImport:
         """Create a record of each row, until the rows end, a fault stops it, or `stop` does."""
         began = asyncio.get_running_loop().time()
         objects: Objects[Any, Any] = getattr(client, self._settings.object)
-        self._task = asyncio.create_task(self._take(objects, on_progress))
+        self._on_progress = on_progress
+        self._task = asyncio.create_task(self._take(objects))
         try:
             await self._task
         except asyncio.CancelledError:
@@ -246,50 +218,50 @@ class FileImport:
                 self._took(self._rehearsed(row, keys), sent=False)
         self._close_the_books()
 
-    async def _take(
-        self, objects: Objects[Any, Any], on_progress: Callable[[ImportProgress], None] | None
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        next_report = loop.time()
-        decided = await self._decided()
+    async def _take(self, objects: Objects[Any, Any]) -> None:
+        rows = await self._left_to_read()
         outcomes = objects.create_many(
-            self._rows(decided),
+            self._to_send(rows),
             parse=self._parsed,
             concurrency=self._settings.concurrency,
             journal=self._journal,
             bulk=self._settings.bulk,
             hooks=(self._heard, *self.hooks),
             stop=self._stop,
-            start=sum(decided.values()),
+            start=self.summary.resumed,
         )
         async with aclosing(outcomes):
             async for outcome in outcomes:
                 self._took(outcome)
                 self._moved.set()
-                if on_progress is not None and loop.time() >= next_report:
-                    next_report = loop.time() + _EVERY
-                    on_progress(self._progress())
-        if on_progress is not None:
-            on_progress(self._progress())
+                self._report()
+        self._report(at_once=True)
 
-    async def _decided(self) -> dict[Status, int]:
-        """Count the first rows, which earlier runs have decided, by their status."""
-        if self._journal is None:
-            return {}
-        decided = await self._journal.decided(self.total)
-        self.summary.created = decided.get("created", 0)
-        self.summary.duplicate = decided.get("duplicate", 0)
-        self.summary.read = self.summary.resumed = self.summary.outcomes
-        return decided
+    async def _left_to_read(self) -> Iterator[Row]:
+        """Count the first rows, which earlier runs have decided, and return those after them.
 
-    async def _rows(self, decided: Counts[Status, int]) -> AsyncIterator[Row]:
-        """Yield the rows after those that are decided, and wait for the canary after its last."""
-        passed = sum(decided.values())
-        if passed == self.total and not decided.get("rejected"):
-            return
+        What they hold is read again, to its end, only when rejects have to be written or there are
+        more rows.
+        """
         rows = islice(self._source.rows(), self._settings.limit)
-        if passed:
-            await self._pass_over(islice(rows, passed))
+        if self._journal is None:
+            return rows
+        summary, decided = self.summary, await self._journal.decided(self.total)
+        summary.created = decided.get("created", 0)
+        summary.duplicate = decided.get("duplicate", 0)
+        summary.rejected = decided.get("rejected", 0)
+        summary.read = summary.resumed = summary.outcomes
+        self._report(at_once=True)
+        if summary.resumed == self.total and not summary.rejected:
+            return iter(())
+        async for outcome in rejected_again(self._journal, islice(rows, summary.resumed)):
+            self._tell(outcome)
+            self._report()
+        self._stop_if_too_bad()
+        return rows
+
+    async def _to_send(self, rows: Iterator[Row]) -> AsyncIterator[Row]:
+        """Yield the rows, and wait for the canary after its last."""
         canary = self._settings.canary
         for row in rows:
             if canary is not None and self.summary.read >= canary:
@@ -299,27 +271,6 @@ class FileImport:
                 return
             self.summary.read += 1
             yield row
-
-    async def _pass_over(self, rows: Iterator[Row]) -> None:
-        """Read past rows that are decided; those that are rejected go to their file again."""
-        assert self._journal is not None
-        async with aclosing(self._journal.rejected()) as rejected:
-            entry = await anext(rejected, None)
-            for row in rows:
-                if entry is not None and entry.row == row.number:
-                    self.summary.read += 1
-                    self._took(
-                        Outcome(
-                            status="rejected",
-                            row=row.number,
-                            reason=entry.reason,
-                            resumed=True,
-                            given=row,
-                        )
-                    )
-                    entry = await anext(rejected, None)
-                if row.number % _BREATH == 0:
-                    await asyncio.sleep(0)
 
     async def _sing(self) -> None:
         """Wait until the canary's rows are done or in doubt, and ask whether to go on."""
@@ -347,10 +298,17 @@ class FileImport:
     def _took(self, outcome: Outcome[Any], *, sent: bool = True) -> None:
         self.summary.resumed += outcome.resumed
         self.summary.add(outcome.status)
+        self._tell(outcome, sent=sent)
+        if sent:
+            self._stop_if_too_bad()
+
+    def _tell(self, outcome: Outcome[Any], *, sent: bool = True) -> None:
         self.on_outcome(outcome)
         if self._is_reject(outcome.status, sent=sent):
             self.rejects.write(outcome.given, outcome.status, outcome.reason or str(outcome.error))
-        if self.fault is None and sent and self._is_too_bad():
+
+    def _stop_if_too_bad(self) -> None:
+        if self.fault is None and self._is_too_bad():
             self.fault = ConfigurationError(
                 f"{self.summary.rejected:,} of {self.done:,} rows are rejected, more than "
                 f"max_rejects allows: look at {self.rejects.path}, and mend the mapping"
@@ -364,7 +322,7 @@ class FileImport:
         return status == "rejected"
 
     def _is_too_bad(self) -> bool:
-        return _too_many(self._settings.max_rejects, self.summary.rejected, self.done)
+        return too_many(self._settings.max_rejects, self.summary.rejected, self.done)
 
     def _rehearsed(self, row: Row, keys: Keys) -> Outcome[Any]:
         """Return what a row would be: one whose key an earlier row has is not sent."""
@@ -391,6 +349,13 @@ class FileImport:
             self._in_doubt += 1
             self._moved.set()
 
+    def _report(self, *, at_once: bool = False) -> None:
+        """Tell who asked how far it is, unless that was told just now."""
+        now = asyncio.get_running_loop().time()
+        if self._on_progress is not None and (at_once or now >= self._next_report):
+            self._next_report = now + _EVERY
+            self._on_progress(self._progress())
+
     def _progress(self) -> ImportProgress:
         return ImportProgress(self.total, self.done, attrs.evolve(self.summary))
 
@@ -412,7 +377,8 @@ class FileImport:
         summary = self.summary
         missing = summary.read - summary.outcomes
         summary.unknown += missing
-        summary.rejects = str(self.rejects.path) if self.rejects.rows else None
+        whole = self.rejects.rows >= summary.rejected  # else it was cut off while it was resumed
+        summary.rejects = str(self.rejects.path) if self.rejects.rows and whole else None
         summary.journal = None if self._journal is None else str(self._journal.path)
         if missing < 0 or not summary.conserves():
             raise AssertionError(f"the tally does not conserve: {summary}")
@@ -430,7 +396,7 @@ class FileImport:
 
     def _opened_journal(self, client: RouteraClient) -> Journal | None:
         source = self._source
-        if (path := _journal_path(source, self._settings)) is None:
+        if (path := journal_path(source, self._settings)) is None:
             return None
         bound = {
             "object": self._settings.object,
@@ -446,31 +412,6 @@ class FileImport:
                 survey=source.survey().as_text(),
             ),
         )
-
-
-def open_input(path: str | Path, settings: ImportSettings) -> Source:
-    """Open a file to import; what an earlier run has found in it need not be found again.
-
-    Raises `ConfigurationError` when the file cannot be an input.
-    """
-    source = open_source(path)
-    where = _journal_path(source, settings)
-    bound = None if where is None else Journal.peek(where)
-    if (
-        bound is not None
-        and (survey := Survey.of_text(bound.survey)) is not None
-        and bound.digest == source.digest()
-    ):
-        source.recall(survey)
-    return source
-
-
-def _journal_path(source: Source, settings: ImportSettings) -> Path | None:
-    """Return where an import is written down, or None for nowhere."""
-    where = settings.journal
-    if where is True:
-        return source.path.with_name(f"{source.path.name}.journal")
-    return None if where is False else where
 
 
 async def _close(journal: Journal) -> None:
@@ -489,35 +430,3 @@ async def _always(_: ImportProgress) -> bool:
 def _total(source: Source, limit: int | None) -> int:
     rows = source.survey().rows
     return rows if limit is None else min(rows, limit)
-
-
-def _check_required(mapping: Mapping, new: type[New]) -> None:
-    filled = {setting.field for setting in mapping.settings}
-    for name in required_fields(new):
-        if name not in filled:
-            raise ConfigurationError(
-                f"nothing fills {name}, which every {_one(new)} needs: "
-                f"add --map {name}=COLUMN, --set {name}=VALUE or --template"
-            )
-    if new.needs_one and not filled & set(new.needs_one):
-        raise ConfigurationError(
-            f"nothing fills one of {', '.join(new.needs_one)}, which every {_one(new)} needs: "
-            f"add --map {new.needs_one[0]}=COLUMN"
-        )
-
-
-def _one(new: type[New]) -> str:
-    return new.__name__.removeprefix("New").lower()
-
-
-def _too_many(allowed: int | str | None, rejected: int, done: int) -> bool:
-    """Say whether more rows are rejected than are allowed; raises for what allows nothing."""
-    if allowed is None:
-        return False
-    text = str(allowed).strip()
-    number = text.removesuffix("%")
-    if not number.isascii() or not number.isdigit():
-        raise ConfigurationError(f'max_rejects must be a number or a share ("5%"), not {allowed!r}')
-    if not text.endswith("%"):
-        return rejected > int(number)
-    return done >= 100 and rejected * 100 > int(number) * done  # noqa: PLR2004 (per cent)

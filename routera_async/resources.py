@@ -17,7 +17,8 @@ import attrs
 
 from ._answers import listing, names_of, properties_query, read, within
 from ._codec import encode, to_changes, to_fields
-from ._creating import ImportVerbs, Prepared
+from ._creating import Prepared
+from ._hooks import Hook
 from ._listing import LARGEST_PAGE, Listing
 from ._session import Answer, Session
 from ._shapes import check_model, field_names, from_flat
@@ -28,7 +29,6 @@ from .errors import (
     RouteraError,
     ValidationError,
 )
-from .events import Hook
 from .models import (
     Company,
     Contact,
@@ -47,6 +47,7 @@ from .retries import Repeat
 if TYPE_CHECKING:  # what many records need is loaded when there are many
     import builtins
 
+    from ._verbs import ImportVerbs
     from .bulk.engine import Outcome, Written
     from .bulk.journal import Journal
     from .bulk.limiter import Limiter
@@ -185,7 +186,8 @@ class Objects(Generic[R, N]):
         done again. `hooks` hear of what happens, beside those of the client. Once `stop` is set no
         more records are read. Nothing is raised for a record, but only for what stops them all:
         what `bulk` gives up on, for one. `start` is the number of the first record, for an input
-        that is not read again from its beginning: its journal has decided those before.
+        that is not read again from its beginning: `ConfigurationError` is raised unless the
+        journal has decided all before it, as `Journal.decided` tells.
         """
         from .bulk.many import Bulk, create_many  # noqa: PLC0415 (see above)
 
@@ -233,16 +235,19 @@ class Objects(Generic[R, N]):
             hooks=(*self._session.hooks, *hooks),
         )
 
-    def _verbs(self, limiter: "Limiter | None", hooks: tuple[Hook, ...]) -> ImportVerbs[R]:
+    def _verbs(self, limiter: "Limiter | None", hooks: tuple[Hook, ...]) -> "ImportVerbs[R]":
         """Return what an import does, through its limiter if it has one."""
-        gated = copy.copy(self)
+        from ._verbs import ImportVerbs  # noqa: PLC0415 (see above)
+
+        listing, gated = copy.copy(self), copy.copy(self)
+        listing._session = gated._session = self._session.in_background()  # noqa: SLF001 (our own)
         if limiter is not None:
-            gated._session = self._session.gated(limiter, hooks)  # noqa: SLF001 (our own)
+            gated._session = self._session.gated(limiter, hooks)  # noqa: SLF001
         return ImportVerbs(
             make=self._prepare,
             send=gated._write,  # noqa: SLF001
-            records=self._every,
-            session=self._session,
+            records=listing._every,  # noqa: SLF001
+            session=listing._session,  # noqa: SLF001
             path=self._path,
             new=self._new,
         )

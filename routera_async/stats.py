@@ -4,9 +4,6 @@ import math
 
 import attrs
 
-LATEST = 1_000
-"""Of so many attempts the waits are known, on each loop."""
-
 
 @attrs.frozen(kw_only=True)
 class Stats:
@@ -42,20 +39,6 @@ class Stats:
     connections_reused: int | None
     wait_p50: float
     wait_p95: float
-
-
-class Counts:
-    """What one loop's part of a client has done so far."""
-
-    __slots__ = ("failed", "opened", "requests", "retries", "reused")
-
-    def __init__(self) -> None:
-        self.requests = self.failed = self.retries = self.opened = self.reused = 0
-
-    def add(self, other: "Counts") -> None:
-        """Add what another has done."""
-        for name in self.__slots__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 def quantile(waits: list[float], part: float) -> float:

@@ -17,7 +17,7 @@ from routera_async import (
     StaticToken,
     TokenProvider,
 )
-from routera_async.auth import Secret, as_auth, checked_token
+from routera_async.auth import Secret, as_auth, checked_token, in_hand
 
 BAD_TOKENS = {
     "crlf": "canary\r\nX-Evil: 1",
@@ -99,6 +99,17 @@ def test_no_repr_shows_a_token(token):
     assert token not in repr([auth, TokenProvider(lambda: token), checked_token(token)])
     assert token not in repr(vars(auth))
     assert str(Secret(token)) == token
+
+
+def test_a_class_of_the_callers_own_is_always_asked(token):
+    """What it has in hand is for it to say."""
+
+    class Own(StaticToken):
+        async def token(self, refused=None):
+            return f"other than {refused}"
+
+    assert in_hand(StaticToken(token))(None) == token
+    assert in_hand(Own(token))(None) is None
 
 
 async def test_a_provider_is_asked_once():

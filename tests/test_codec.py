@@ -17,6 +17,7 @@ from routera_async._codec import decode, encode, page_from, to_fields, to_flat
 from routera_async._shapes import from_flat
 from routera_async.errors import ResponseError, ValidationError
 from routera_async.models import SYSTEM_FIELDS, NewTicket, Page, Ticket
+from tests.conftest import FLAT
 
 SEED_REQUEST = """
 {
@@ -436,12 +437,21 @@ def test_a_body_that_cannot_be_read(body, what):
         (b"[]", []),
         (b"null", None),
         (b"18446744073709551616", 2**64),
+        (b'{"n": -9223372036854775809}', {"n": -(2**63) - 1}),
         (b'{"n": -9223372036854775809, "f": 0.12345678901234567890}', None),
     ],
 )
 def test_a_body_that_can(body, value):
     """Any JSON value is read, and integers of any size exactly."""
     assert decode(body) == (value if value is not None else json.loads(body))
+
+
+@pytest.mark.parametrize("name", ["converter", "cl", "omit_default", "include_init_false"])
+def test_a_field_may_be_named_like_an_argument(name):
+    """Whatever cattrs calls its own arguments, a field of that name is read."""
+    field = {name: attrs.field(type=str, default="")}
+    made = attrs.make_class("Made", field, bases=(Ticket,), frozen=True, kw_only=True)
+    assert getattr(from_flat(json.loads(FLAT) | {name: "x"}, made), name) == "x"
 
 
 @given(customs)

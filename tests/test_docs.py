@@ -2,11 +2,13 @@
 
 A ```python block is a program of its own, or continues the one before it on its page when
 `<!-- continued -->` stands above it. Below `<!-- file NAME -->` it is a file of its page's project,
-whose tests are run. Each `$ routera` line of a ```console block must exit 0, or with the status
+whose tests are run. Below `<!-- of examples/NAME.py -->` it is a part of that example, which other
+tests run. Each `$ routera` line of a ```console block must exit 0, or with the status
 that `<!-- exit 1 -->` above the block says. They meet a sandbox that holds one
 record of each kind, whose ids are `$TICKET`, `$CONTACT`, `$COMPANY`, `$DEAL` and `$ROUTER`.
 """
 
+import ast
 import asyncio
 import io
 import os
@@ -30,6 +32,7 @@ from tests.cli.elsewhere import ROUTER, elsewhere
 ROOT = Path(__file__).parents[1]
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 DOCS = ROOT / "docs"
+EXAMPLES = ROOT / "examples"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 WALKED = {DOCS / "start.md", DOCS / "tutorial.md"}
 """Pages whose steps need one another: test_walking walks them."""
@@ -58,7 +61,7 @@ def programs():
     for page, line, mark, text in blocks("python"):
         if mark == "continued":
             found[-1][2] += text
-        elif not mark.startswith("file "):
+        elif not mark.startswith(("file ", "of ")):
             found.append([page, line, text])
     for page, line, text in found:
         yield pytest.param(page, line, text, id=f"{page.stem}-{line}")
@@ -73,6 +76,13 @@ def projects():
             files[mark.removeprefix("file ")] = "\n" * line + text
     for name, files in found.items():
         yield pytest.param(files, id=name)
+
+
+def parts():
+    """Yield each part of an example that the docs show: the example's path, and the text."""
+    for page, line, mark, text in blocks("python"):
+        if mark.startswith("of "):
+            yield pytest.param(ROOT / mark.removeprefix("of "), text, id=f"{page.stem}-{line}")
 
 
 def commands():
@@ -135,7 +145,8 @@ def test_every_project_passes(tmp_path, files):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-v", "--strict-markers", *plugins, *settings],
         cwd=tmp_path,
-        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)},
+        env=os.environ
+        | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{EXAMPLES}"},
         capture_output=True,
         text=True,
         check=False,
@@ -144,6 +155,13 @@ def test_every_project_passes(tmp_path, files):
     assert done.returncode == 0, done.stdout + done.stderr
     for name in files:
         assert f"{name}::" in done.stdout or not name.startswith("test_")
+
+
+@pytest.mark.parametrize(("path", "text"), list(parts()))
+def test_a_part_of_an_example_is_what_the_example_says(path, text):
+    """What a page shows of an example is its own code, however the lines are broken."""
+    known = {ast.dump(node) for node in ast.walk(ast.parse(path.read_text("utf-8")))}
+    assert {ast.dump(node) for node in ast.parse(text).body} <= known
 
 
 @pytest.mark.parametrize(("command", "status"), list(commands()))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.web import SERVICES
 from routera_async.sandbox import Sandbox
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -40,6 +41,8 @@ async def test_the_program_does_what_it_says(program, prints, records):
 
 
 def test_every_program_is_run():
-    """A new example program has to be run here as well."""
-    programs = {path.name for path in EXAMPLES.glob("*.py")}
-    assert programs == {"create_one.py", "create_concurrently.py", "import_from_code.py"}
+    """A new example program has to be run as well: here, or in test_web_examples."""
+    programs = {path.stem for path in EXAMPLES.glob("*.py")}
+    here = {"create_one", "create_concurrently", "import_from_code"}
+    services = {"background", *(f"{name}_app" for name in SERVICES), "worker"}
+    assert programs == here | services

@@ -1,7 +1,9 @@
 """`import_file`: a file into Routera from code, as a web backend's background task does it."""
 
 import asyncio
+import gzip
 import json
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,7 @@ from routera_async import (
     UnauthorizedError,
     import_file,
 )
+from routera_async.bulk import books
 from routera_async.bulk.readers import CsvSource, open_source
 from routera_async.bulk.report import Summary
 from routera_async.importing import FileImport
@@ -34,10 +37,17 @@ def write(tmp_path):
         if isinstance(content, int):
             content = HEADER + "".join(f"T,p,new,{n}\n" for n in range(content))
         path = tmp_path / name
-        path.write_text(content)
+        opened = gzip.open if name.endswith(".gz") else open
+        with opened(path, "wt") as file:
+            file.write(content)
         return path
 
     return write
+
+
+def content_of(path):
+    """Return what is in a file."""
+    return Path(path).read_text()
 
 
 def told(summary):
@@ -116,6 +126,8 @@ async def test_a_journal_may_stand_elsewhere(client, write, tmp_path):
     with pytest.raises(JournalError, match="cannot be opened"):
         await import_file(client, write(2), settings=settings)
     (tmp_path / "kept").mkdir()
+    as_text = ImportSettings(journal=str(settings.journal), limit=1)
+    assert (await import_file(client, write(2), settings=as_text)).created == 1
     summary = await import_file(client, write(2), settings=settings)
     assert summary.journal == str(tmp_path / "kept" / "one.journal")
 
@@ -153,7 +165,7 @@ async def reference():
         yield opened
 
 
-@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "csv.gz"])
 @pytest.mark.parametrize("limit", range(len(MIXED) + 1))
 async def test_wherever_it_is_taken_up_it_ends_the_same(client, reference, write, suffix, limit):
     """The rows that are done count, their keys are known, and the rejects are all in the file."""
@@ -168,8 +180,100 @@ async def test_wherever_it_is_taken_up_it_ends_the_same(client, reference, write
     assert told(then) == told(whole)
     assert (first.read, then.resumed) == (limit, limit)
     assert first.requests + then.requests == whole.requests
-    rejects = [path.with_name(f"{path.stem}.rejects.{suffix}") for path in (once, twice)]
-    assert rejects[0].read_text() == rejects[1].read_text()
+    assert content_of(whole.rejects) == content_of(then.rejects)
+
+
+async def test_a_file_that_changes_is_no_input(client, sandbox, write):
+    """While it is still being written, or when another took its place, nothing is guessed."""
+    path = write(6)
+    source = open_source(path)
+    settings = ImportSettings(limit=3)
+    assert told(await import_file(client, source, settings=settings))[:2] == (3, 3)
+    write(HEADER + "B,p,new,b\n" * 6)
+    with pytest.raises(ConfigurationError, match="has changed since it was opened"):
+        await import_file(client, source)
+    other = FileImport.prepared(write(2, "b.csv"), mapping=None, settings=ImportSettings())
+    write(3, "b.csv")
+    with pytest.raises(ConfigurationError, match="has changed since it was opened"):
+        async with other.opened(client):
+            pytest.fail("it is open")
+    assert sandbox.store.count() == 3
+
+
+async def test_another_file_is_read_anew(client, write):
+    """What the journal tells of a file's rows and columns is told of those bytes alone."""
+    row = {"ticket_name": "A", "pipeline": "p", "ticket_stage": "new", "a": 1}
+    path = write(json.dumps(row), "t.jsonl")
+    await import_file(client, path)
+    write(f"{json.dumps(row)}\n{json.dumps(row | {'b': 2})}", "t.jsonl")
+    work = FileImport.prepared(path, mapping=None, settings=ImportSettings())
+    assert (work.total, work.unused) == (2, ["a", "b"])
+
+
+async def test_too_many_rejects_of_an_earlier_run_stop_the_next(client, write, sandbox):
+    """The fault tells the whole tally, and the file of rejects is whole."""
+    path = write(HEADER + "A,p,new,1\n,p,new,2\n,p,new,3\nD,p,new,4\nE,p,new,5\n")
+    settings = ImportSettings(limit=4, concurrency=1)
+    first = await import_file(client, path, settings=settings)
+    kept = content_of(first.rejects)
+    with pytest.raises(ConfigurationError, match="2 of 4 rows are rejected"):
+        await import_file(client, path, settings=ImportSettings(max_rejects=1))
+    assert content_of(first.rejects) == kept
+    assert sandbox.store.count() == 2
+
+
+@pytest.fixture
+async def resumable(client, write):
+    """Import half of a file, every second row of which is rejected; return it."""
+    path = write(HEADER + "A,p,new,\n,p,new,\n" * 100)
+    await import_file(client, path, settings=ImportSettings(limit=150))
+    return path
+
+
+async def test_others_have_their_turn_while_rows_are_passed_over(client, resumable, monkeypatch):
+    """Reading them is done bit by bit on the loop."""
+    monkeypatch.setattr(books, "_TURN", 0.0)
+    work = FileImport.prepared(resumable, mapping=None, settings=ImportSettings())
+    turns, tallies = 0, []
+
+    async def other():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    work.on_outcome = lambda outcome: tallies.append((outcome.row, turns))
+    async with work.opened(client):
+        await work.run(client)
+    task.cancel()
+    passed = [turn for row, turn in tallies if row < 150]
+    assert len(passed) == 75
+    assert passed == sorted(set(passed))
+    assert told(work.summary) == (200, 100, 0, 100, 0, 0)
+
+
+async def test_cut_off_while_rows_are_passed_over(client, resumable, monkeypatch):
+    """The tally is the journal's; a file that lacks rejects is not named."""
+    monkeypatch.setattr(books, "_TURN", 0.0)
+    work = FileImport.prepared(resumable, mapping=None, settings=ImportSettings())
+
+    def stop(_):
+        work.stop()
+        work.stop()
+
+    work.on_outcome = stop
+    async with work.opened(client):
+        await work.run(client)
+    assert told(work.summary) == (150, 75, 0, 75, 0, 0)
+    assert (work.summary.resumed, work.summary.rejects) == (150, None)
+
+
+async def test_progress_begins_with_what_was_done(client, resumable):
+    """Whoever resumes sees at once how far it is."""
+    heard = []
+    await import_file(client, resumable, on_progress=heard.append)
+    assert heard[0].done == heard[0].summary.resumed == 150
 
 
 async def test_a_canary_asks_once_more_before_what_is_left(client, write):
@@ -306,8 +410,8 @@ async def test_two_imports_by_one_journal_are_refused(client, write):
 
 BAD = [
     pytest.param({"object": "invoices"}, "object must be one of tickets", id="object"),
-    pytest.param({"limit": -1}, "limit must be 0 or more", id="limit"),
-    pytest.param({"canary": -1}, "canary must be 0 or more", id="canary"),
+    pytest.param({"limit": -1}, "limit must be a whole number, 0 or more", id="limit"),
+    pytest.param({"canary": -1}, "canary must be a whole number, 0 or more", id="canary"),
     pytest.param({"max_rejects": "few"}, "max_rejects must be a number or a share", id="rejects"),
     pytest.param({"max_rejects": -1}, "max_rejects must be a number or a share", id="negative"),
     pytest.param({"concurrency": 0}, "concurrency must be 1 to 100", id="concurrency"),

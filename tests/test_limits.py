@@ -1,7 +1,9 @@
 """Time limits: as `asyncio.timeout`, with one timer of the loop for all of them."""
 
 import asyncio
+import random
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 
 import pytest
 from hypothesis import given
@@ -165,6 +167,58 @@ def test_limits_that_are_kept_set_no_timer_of_their_own(virtually):
         return len(asked)
 
     assert virtually(scenario()) == 1
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_limits_end_on_time_while_others_are_forgotten(virtually, seed):
+    """Most are kept early, so that the heap is made anew again and again."""
+    rng = random.Random(seed)
+    plan = [(rng.randint(1, 900), rng.choice([0.5, 1_000.5])) for _ in range(400)]
+
+    async def scenario():
+        limits = Limits(asyncio.get_running_loop())
+        return await asyncio.gather(*(held(limits.until(end), needed) for end, needed in plan))
+
+    assert virtually(scenario()) == [
+        ("ended", end) if end < needed else ("kept", needed) for end, needed in plan
+    ]
+
+
+def test_limits_that_have_ended_are_not_counted(virtually):
+    """However many ended, those that are kept afterwards are forgotten."""
+
+    async def scenario():
+        loop = asyncio.get_running_loop()
+        limits = Limits(loop)
+        await asyncio.gather(*(held(limits.until(1.0), 9.0) for _ in range(1000)))
+        for _ in range(1000):
+            with limits.until(loop.time() + 1e6):
+                pass
+        return len(limits)
+
+    assert virtually(scenario()) < 200
+
+
+def test_nothing_is_left_behind(virtually):
+    """Neither a timer once it is closed, unless a limit is open, nor the context of who set it."""
+    seen = ContextVar("seen", default=None)
+
+    async def scenario():
+        loop = asyncio.get_running_loop()
+        limits, rung = Limits(loop), []
+        limits._ring = lambda ring=limits._ring: (rung.append(seen.get()), ring())
+        seen.set("mine")
+        with limits.until(5.0):
+            limits.close()
+            await asyncio.sleep(1.0)
+        outlasted = await held(limits.until(3.0), 9.0)
+        with limits.until(9.0):
+            pass
+        limits.close()
+        await asyncio.sleep(60.0)
+        return outlasted, rung
+
+    assert virtually(scenario()) == (("ended", 3.0), [None])
 
 
 def test_limits_that_are_kept_are_forgotten(virtually):

@@ -18,6 +18,7 @@ from routera_async import (
     RouteraClient,
     ServerError,
     StaticToken,
+    _shapes,
 )
 from tests.reliability.wire import NEW, RECORD, Server, whole
 
@@ -189,6 +190,20 @@ def test_a_copy_of_a_subclass_is_whole():
     assert copy.tickets._session.options.timeout == 9
 
 
+async def test_a_copy_has_routers_of_its_own():
+    """A client makes its routers once; a copy of one that has makes others, with its options."""
+    async with Server(lambda _: [whole(200, RECORD)]) as server:
+        client = RouteraClient("eyJ", base_url=server.url)
+        assert client.routers is client.routers
+        copy = client.with_options(headers={"X-Key": "one"})
+        await copy.routers.get("1")
+        await client.routers.get("1")
+        await client.aclose()
+    (_, theirs), (_, ours) = server.requests
+    assert b"X-Key: one" in theirs
+    assert b"X-Key" not in ours
+
+
 @pytest.mark.parametrize("value", [math.inf, math.nan, 0])
 def test_a_time_that_is_none_is_said_to_be(value):
     """An infinite time-out is more than 0 seconds: what it must be is told."""
@@ -263,3 +278,10 @@ def test_copies_share_the_tokens_of_retries(virtually, answers):
 
 def _as(budget):
     return {name: getattr(budget, name) for name in ("capacity", "per_second", "per_success")}
+
+
+def test_a_copy_looks_at_no_model_again(monkeypatch):
+    """A service makes a copy for each request: what a model's types can be is found out once."""
+    client = RouteraClient("eyJ")
+    monkeypatch.setattr(_shapes, "_readable", pytest.fail)
+    assert client.with_options(deadline=1.0).tickets is not client.tickets

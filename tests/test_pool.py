@@ -94,6 +94,42 @@ def test_who_stops_waiting_leaves_no_trace(virtually, make):
     virtually(main())
 
 
+def test_who_stopped_waiting_is_forgotten(virtually, make):
+    """However many give up behind one who waits, they do not add up to memory."""
+
+    async def main():
+        pool = make(1)
+        async with pool.http:
+            await admit(pool, None)
+            patient = asyncio.create_task(admit(pool, None))
+            for _ in range(1000):
+                impatient = asyncio.create_task(admit(pool, None))
+                await asyncio.sleep(0)
+                impatient.cancel()
+                await asyncio.gather(impatient, return_exceptions=True)
+            assert (pool.waiting, len(pool._queue) < 200) == (1, True)
+            pool.leave()
+            await patient
+
+    virtually(main())
+
+
+def test_who_is_closed_while_waiting_takes_no_place(virtually, make):
+    """A coroutine that is closed, and not cancelled, is passed over as well."""
+
+    async def main():
+        pool = make(1)
+        async with pool.http:
+            await admit(pool, None)
+            closed = pool.queue()
+            closed.send(None)
+            closed.close()
+            pool.leave()
+            assert pool.enter(0)
+
+    virtually(main())
+
+
 def test_a_place_given_to_who_is_cancelled_goes_to_the_next(virtually, make):
     """Cancelled in the very moment in which a place is given, one hands it on."""
 

@@ -2,11 +2,14 @@
 
 import ast
 import inspect
+import os
 import subprocess
 import sys
 import types
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_type_hints
 
 import attrs
 import pytest
@@ -68,27 +71,45 @@ def test_a_name_that_is_not_there():
             getattr(routera_async, name)
 
 
+def test_the_constructor_can_be_filled_by_a_framework():
+    """What a client takes can be found out while a program runs, as dependency injection does."""
+    told = get_type_hints(routera_async.RouteraClient.__init__)
+    assert told["hooks"] == Iterable[routera_async.Hook]
+
+
 def loaded_by(statement: str) -> set[str]:
     """Return the modules that a statement loads in a fresh process."""
     program = f"import sys; {statement}; print(*sys.modules)"
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    unseen = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, env=unseen
+    )
     return set(ended.stdout.decode().split())
 
 
 def test_what_is_not_used_is_not_loaded():
-    """The package alone loads nothing, errors no client, and a client nothing for many records."""
+    """The package alone loads nothing, errors no client, and a client what a create needs."""
     assert not {"aiohttp", "attrs", "routera_async.errors"} & loaded_by("import routera_async")
+    assert "typing" not in loaded_by("import routera_async") - loaded_by("pass")
     assert "aiohttp" not in loaded_by("from routera_async import RouteraError")
     client = loaded_by("from routera_async import NewTicket, RouteraClient; RouteraClient('a.b.c')")
     assert "routera_async.client" in client
     assert not {name for name in client if name.startswith("routera_async.bulk")}
     assert not {name for name in client if name.startswith("opentelemetry")}
     assert not {"sqlite3", "csv", "routera_async.importing", "routera_async.sandbox"} & client
+    assert not {f"routera_async.{name}" for name in ("events", "routing", "stats", "_raw")} & client
+    assert "tenacity" not in client
 
 
 def test_modules_are_found_by_the_package():
     """A module that has public names can be used without an import of its own."""
     assert "aiohttp" in loaded_by("import routera_async as r; r.client.RouteraClient")
+
+
+@pytest.mark.parametrize("module", ["errors", "bulk", "client"])
+def test_a_module_with_public_names_is_found(module):
+    """As an attribute of the package, loaded when it is asked for."""
+    assert f"routera_async.{module}" in loaded_by(f"import routera_async; routera_async.{module}")
 
 
 def test_errors_are_all_public():

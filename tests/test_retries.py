@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from routera_async._retrying import retrying
 from routera_async.errors import (
     ConfigurationError,
     NotSentError,
@@ -80,7 +81,8 @@ def spend(virtually, policy, errors, *, deadline=None, repeat=Repeat.SAFE, unifo
 
     async def call():
         clock = asyncio.get_running_loop().time
-        retrying = policy.retrying(
+        loop = retrying(
+            policy,
             repeat,
             deadline=deadline,
             clock=clock,
@@ -89,7 +91,7 @@ def spend(virtually, policy, errors, *, deadline=None, repeat=Repeat.SAFE, unifo
             before_sleep=lambda state: spent.waits.append(state.upcoming_sleep),
         )
         try:
-            await retrying(attempt)
+            await loop(attempt)
         except BaseException as error:  # noqa: BLE001 (a cancellation is among those tried)
             spent.error = error
         spent.ended = clock()
@@ -225,7 +227,8 @@ def test_concurrent_calls_do_not_mix(virtually):
                 raise NotSentError("no")
             return number, met
 
-        return await policy.retrying(
+        return await retrying(
+            policy,
             Repeat.SAFE,
             deadline=None,
             clock=asyncio.get_running_loop().time,

@@ -305,6 +305,32 @@ def test_an_overloaded_client_says_so_at_once(virtually, answers, flat, new):
     assert len(sent(answers)) == 5
 
 
+def test_an_import_neither_is_refused_nor_has_others_refused(virtually, answers, flat, new):
+    """Rows of an import wait behind calls, however many wait, and no call is refused for theirs."""
+    answers.post(TICKETS, callback=after(10, body=flat), repeat=True)
+
+    async def imported(client):
+        rows = [attrs.evolve(new, external_id=f"row-{n}") for n in range(4)]
+        return [each.status async for each in client.tickets.create_many(rows, concurrency=2)]
+
+    async def main():
+        async with RouteraClient("eyJ", max_connections=2, max_waiting=1) as client:
+            calls = [asyncio.create_task(client.tickets.create(new)) for _ in range(3)]
+            await asyncio.sleep(1)
+            importing = asyncio.create_task(imported(client))
+            await asyncio.sleep(1)
+            with pytest.raises(Overloaded):
+                await client.tickets.create(new)
+            await calls[1]  # and the third has its place, before the rows
+            waited = client.tickets.create(new)
+            return await asyncio.gather(*calls, waited, importing)
+
+    *calls, rows = virtually(main())
+    assert len(calls) == 4
+    assert rows == ["created"] * 4
+    assert len(sent(answers)) == 8
+
+
 def test_a_repeat_is_never_refused_admission(virtually, answers, flat, new):
     """A call that was admitted once waits for its repeat, however long the line."""
     answers.post(TICKETS, status=429, headers={"Retry-After": "1"})
@@ -365,6 +391,22 @@ def test_at_most_max_waiting_wait_in_an_outage(virtually, answers, new):
     calls, refused = virtually(main())
     assert refused == calls[5:]
     assert {type(call.exception()) for call in refused} == {Overloaded}
+
+
+def test_calls_that_succeed_earn_retries(virtually, answers, flat, new):
+    """Each that succeeds at once adds to the budget: then a retry need not wait for the clock."""
+    budget = RetryBudget(capacity=1, per_second=1e-9, per_success=0.5)
+    policy = RetryPolicy(wait_initial=0, budget=budget)
+    for status in (503, 201, 201, 201, 503, 201):
+        answers.post(TICKETS, status=status, body=flat if status == 201 else b"")
+
+    async def main():
+        async with RouteraClient("eyJ", retry=policy) as client:
+            for _ in range(4):
+                await client.tickets.create(new)
+        return asyncio.get_running_loop().time()
+
+    assert virtually(main()) < 60
 
 
 def test_a_refused_token_is_replaced_once(virtually, answers, flat, new):
@@ -564,6 +606,26 @@ async def test_a_session_of_the_callers_own(wires, flat, new, token):
             assert not own.closed
     assert all(b"X-Own: yes" in head for head in wire.requests)
     assert len(wire.requests) == 2
+
+
+async def test_what_others_write_into_a_requests_headers_stays_there(
+    wires, flat, new, token, monkeypatch
+):
+    """As instrumentations do: nothing of one call goes out with the next."""
+    original, seen = aiohttp.ClientSession._request, []
+
+    async def traced(self, *args, headers, **kwargs):
+        seen.append("traceparent" in headers)
+        headers["traceparent"] = "one"
+        return await original(self, *args, headers=headers, **kwargs)
+
+    monkeypatch.setattr(aiohttp.ClientSession, "_request", traced)
+    wire = await wires.serve(wires.answer(201, flat))
+    async with RouteraClient(token, base_url=wire.url) as client:
+        for _ in range(2):
+            await client.tickets.create(new)
+    assert seen == [False, False]
+    assert all(b"traceparent: one" in head for head in wire.requests)
 
 
 async def test_a_session_that_raises_for_status(wires, new, token):

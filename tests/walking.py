@@ -6,10 +6,12 @@ makes the environments that the pages make, and installs the wheel where they in
 
 A block with a title is a file to write. Each `$` line of a console block is typed, and must exit 0,
 or with what `<!-- exit 1 -->` above the block says of its last; the lines below it are what it
-prints, on either stream, and `…` stands for anything. `<!-- second window -->` keeps running, and
+prints, on either stream, and `…` stands for anything. What a page has `timeout` kill after some
+seconds is killed once its journal holds a few rows. `<!-- second window -->` keeps running, and
 an `export` line takes its value from what that window printed.
 """
 
+import contextlib
 import os
 import re
 import shlex
@@ -27,6 +29,11 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 INSTALLING = re.compile(r"python3 -m venv|source |python -m pip ")
+
+
+KILLED = re.compile(r"timeout -s KILL \d+ (.*)", re.DOTALL)
+ENOUGH = 1 << 16
+"""Bytes of a journal's log after which an import may be killed."""
 
 
 class StumbledError(Exception):
@@ -84,21 +91,31 @@ class Walk:
             self._run(command.replace("'routera-async[cli]'", package), expected, status)
 
     def _run(self, command, expected, status):
-        done = subprocess.run(
-            ["bash", "-c", f"exec 2>&1; {command}"],
+        killed = KILLED.fullmatch(command)
+        with subprocess.Popen(
+            ["bash", "-c", f"exec 2>&1; exec {killed[1]}" if killed else f"exec 2>&1; {command}"],
             cwd=self.folder,
             env=self.environ,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
+            stdout=subprocess.PIPE,
             text=True,
-            timeout=PATIENCE,
-        )
-        ended = done.returncode if done.returncode >= 0 else 128 - done.returncode  # as bash says
-        if ended != status:
-            raise StumbledError(f"{command}: exit status {ended}\n{done.stdout}")
-        if expected.strip() and not is_as(expected, done.stdout):
-            raise StumbledError(f"{command}: printed\n{done.stdout}\ninstead of\n{expected}")
+        ) as process:
+            if killed:
+                self._kill(process)
+            printed, _ = process.communicate(timeout=PATIENCE)
+        ended = process.returncode if process.returncode >= 0 else 128 - process.returncode
+        if ended != status:  # as bash tells it
+            raise StumbledError(f"{command}: exit status {ended}\n{printed}")
+        if expected.strip() and not is_as(expected, printed):
+            raise StumbledError(f"{command}: printed\n{printed}\ninstead of\n{expected}")
+
+    def _kill(self, process):
+        """Kill an import once it has written down a few rows, however long that takes here."""
+        while sum(log.stat().st_size for log in self.folder.glob("*.journal-wal")) < ENOUGH:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.05)
+                return
+        process.kill()
 
     def _export(self, command):
         name, value = command.removeprefix("export ").split("=", 1)

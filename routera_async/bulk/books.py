@@ -9,8 +9,8 @@ closes    journal.settle                        ->  whoever waits for its key go
 import asyncio
 import json
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, suppress
 from typing import Any, Literal, Protocol, cast
 
 import attrs
@@ -20,12 +20,16 @@ from routera_async.errors import JournalError, OutcomeName
 from .engine import Outcome
 from .journal import Entry, Journal, Status
 from .keys import Keys
+from .rows import Row
 
 OnRepeat = Literal["first", "reject"]
 """What becomes of a row whose key an earlier row of the input has: a duplicate, or rejected."""
 
 _DECIDED = frozenset({"created", "duplicate", "rejected"})
 """What an earlier run has found out for good; the rest is sent again."""
+
+_TURN = 0.01
+"""Seconds for which rows are read before others on the loop have their turn."""
 
 MOST_IN_DOUBT = 10_000
 """Rows that are reconciled at the end of an import; more stay unknown, in the journal."""
@@ -241,6 +245,25 @@ class ImportBooks:
             with suppress(JournalError):  # whoever waits for the key will meet it too
                 self._keys.settle(key, status)
             self._under_way.pop(key).set()
+
+
+async def rejected_again(journal: Journal, rows: Iterator[Row]) -> AsyncGenerator[Outcome[Any]]:
+    """Yield what an earlier run has found out of each row that it has rejected, and of no other.
+
+    `rows` are rows of the input, in order. Others on the loop have their turn meanwhile.
+    """
+    loop = asyncio.get_running_loop()
+    turn = loop.time() + _TURN
+    async with aclosing(journal.rejected()) as rejected:
+        entry = await anext(rejected, None)
+        for row in rows:
+            while entry is not None and entry.row < row.number:
+                entry = await anext(rejected, None)
+            if entry is not None and entry.row == row.number:
+                yield _resumed(entry, row)
+            if loop.time() >= turn:
+                await asyncio.sleep(0)
+                turn = loop.time() + _TURN
 
 
 def derived_key(journal: Journal, row: int) -> str:

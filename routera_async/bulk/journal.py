@@ -32,7 +32,7 @@ from routera_async.bulk.journal_file import (
 )
 from routera_async.errors import JournalError, OutcomeName, ValidationError, one_line
 
-__all__ = ["Binding", "Entry", "Journal", "Status"]
+__all__ = ["Binding", "Entry", "Journal", "Status", "peek"]
 
 Run = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Runs a function that blocks, and gives what it returns."""
@@ -133,14 +133,6 @@ class Journal:
         """
         path = Path(path)
         return cls(path, JournalFile.open(path, binding, new_id, clock), run, clock)
-
-    @staticmethod
-    def peek(path: Path) -> Binding | None:
-        """Return what the journal at a path is bound to, or None where none can be read.
-
-        This blocks, briefly, and locks nothing.
-        """
-        return peek(path)
 
     async def intend(self, row: int, key: str | None) -> None:
         """Return when it is on disk that this row is about to be sent; only then send it.

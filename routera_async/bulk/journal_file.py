@@ -64,7 +64,7 @@ _FINAL = (CREATED, DUPLICATE, REJECTED)
 
 _FIRST_UNDECIDED = (
     "SELECT nth FROM (SELECT row, status, row_number() OVER (ORDER BY row) - 1 AS nth FROM rows)"
-    " WHERE row <> nth OR status NOT IN (?, ?, ?) LIMIT 1"
+    " WHERE row <> nth OR status NOT IN (?, ?, ?) ORDER BY nth LIMIT 1"
 )
 
 _SELECT = "SELECT row, status, attempts, sent, id, key, reason, body, checksum FROM rows "
@@ -293,7 +293,10 @@ def _stored(record: Record) -> tuple[Any, ...]:
 
 
 def peek(path: Path) -> Binding | None:
-    """Return what a journal is bound to, or None where there is none that can be read."""
+    """Return what a journal is bound to, or None where there is none that can be read.
+
+    This blocks, briefly, and locks nothing.
+    """
     try:
         with closing(_connect(path.resolve(), "mode=ro&immutable=1")) as db:
             *_, binding = _header(path, db)

@@ -21,12 +21,12 @@ from contextlib import asynccontextmanager
 
 import attrs
 
+from routera_async._hooks import Hook
 from routera_async.errors import ConfigurationError, NotSentError
 from routera_async.events import (
     AttemptFinished,
     AttemptStarted,
     Event,
-    Hook,
     ImportPaused,
     ImportResumed,
     LimiterChanged,

@@ -18,8 +18,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 
+from routera_async._hooks import Hook
 from routera_async.errors import ConfigurationError, RouteraError
-from routera_async.events import Event, Hook, ImportReconciling, RowInDoubt
+from routera_async.events import Event, ImportReconciling, RowInDoubt
 
 from .books import (
     MOST_IN_DOUBT,
@@ -121,9 +122,10 @@ async def create_many(
     """Yield the outcome of each row as it is known; those in doubt at the end, when reconciled.
 
     `verbs` gives what an import does, through a limiter; `timeout` is an attempt's, in seconds.
-    The first of `rows` is the input's row `start`; an earlier run has decided those before it.
-    Once `stop` is set no row is sent any more.
+    The first of `rows` is the input's row `start`; raises `ConfigurationError` unless the journal
+    says that earlier runs have decided all before it. Once `stop` is set no row is sent any more.
     """
+    await _check_start(start, journal)
     limiter = Limiter(
         concurrency,
         timeout=timeout,
@@ -168,6 +170,15 @@ async def create_many(
             await asyncio.wait([stopping])
         limiter.close()
         books.close()
+
+
+async def _check_start(start: int, journal: Journal | None) -> None:
+    """Raise unless all rows before that one are decided, as a journal tells."""
+    decided = await journal.decided(start) if journal is not None and start > 0 else {}
+    if sum(decided.values()) != start:
+        raise ConfigurationError(
+            f"start={start:,} would leave out rows that no journal tells of as decided"
+        )
 
 
 async def _stop_when(stop: asyncio.Event, limiter: Limiter) -> None:

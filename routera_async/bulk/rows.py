@@ -58,10 +58,12 @@ class Survey:
     def of_text(cls, text: str) -> "Survey | None":
         """Return the faultless survey that a text tells of, or None when it tells of none."""
         try:
-            rows, columns = json.loads(text)
-            return cls(int(rows), tuple(columns))
-        except (ValueError, TypeError):
-            return None
+            match json.loads(text):
+                case [int(rows), [*columns]] if rows >= 0:
+                    return cls(rows, tuple(map(str, columns)))
+        except (ValueError, RecursionError):
+            pass
+        return None
 
 
 class Source(ABC):
@@ -71,6 +73,7 @@ class Source(ABC):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._stamp = _stamp(path)
         self._survey: Survey | None = None
         self._digest: str | None = None
 
@@ -98,7 +101,8 @@ class Source(ABC):
     def digest(self) -> str:
         """Return the SHA-256 of the file's bytes in hex, read the first time that this is asked.
 
-        Raises ConfigurationError when it cannot be read.
+        Raises ConfigurationError when it cannot be read, or is not what was opened any more: then
+        it would not tell of what was surveyed.
         """
         if self._digest is None:
             try:
@@ -106,6 +110,10 @@ class Source(ABC):
                     self._digest = hashlib.file_digest(stream, "sha256").hexdigest()
             except OSError as error:
                 raise ConfigurationError(f"{self.path}: cannot be read: {reason(error)}") from None
+        if _stamp(self.path) != self._stamp:
+            raise ConfigurationError(
+                f"{self.path}: has changed since it was opened: begin again once it is whole"
+            )
         return self._digest
 
     def recall(self, survey: Survey) -> None:
@@ -116,6 +124,15 @@ class Source(ABC):
         return ConfigurationError(
             f"{self.path}: reading stopped after line {line:,}: {reason(error)}"
         )
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """Return what tells whether a file is still the same, or None for one that cannot be read."""
+    try:
+        seen = path.stat()
+    except OSError:
+        return None
+    return seen.st_ino, seen.st_size, seen.st_mtime_ns
 
 
 def open_binary(path: Path) -> BinaryIO:

@@ -16,6 +16,7 @@ import attrs
 from cyclopts import Parameter
 from rich.console import Console
 
+from routera_async._inputs import ImportSettings, open_input
 from routera_async._shapes import field_names
 from routera_async.bulk.books import OnRepeat
 from routera_async.bulk.engine import Outcome
@@ -37,7 +38,7 @@ from routera_async.errors import (
     one_line,
 )
 from routera_async.events import Event
-from routera_async.importing import FileImport, ImportProgress, ImportSettings, open_input
+from routera_async.importing import FileImport, ImportProgress
 from routera_async.sandbox import Sandbox
 
 _MOST = 1_000

@@ -11,7 +11,7 @@ from routera_async.cli.failures import REFUSED, warn
 from routera_async.cli.output import Format, rows, show
 from routera_async.cli.records import Archived, Id, Limit, print_all
 from routera_async.cli.settings import UNTOLD, Connection
-from routera_async.models import Router
+from routera_async.routing import Router
 
 _SELDOM = ("created_at", "updated_at", "archived_by", "has_integration", "settings")
 """What a table of many routers leaves out, beside `archived` when only active ones are listed."""

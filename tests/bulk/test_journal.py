@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from routera_async import ConfigurationError, JournalError, ValidationError
 from routera_async.bulk import journal_file
-from routera_async.bulk.journal import Binding, Entry, Journal
+from routera_async.bulk.journal import Binding, Entry, Journal, peek
 from routera_async.bulk.journal_file import JournalFile
 from tests.bulk.journal_crash import (
     BINDING,
@@ -77,18 +77,18 @@ async def test_the_first_rows_that_are_decided(known, most):
 
 async def test_what_a_journal_is_bound_to_is_seen_from_outside(path):
     """Without opening it, and also while it is open; where there is none, none is made."""
-    assert Journal.peek(path) is None
+    assert peek(path) is None
     assert not path.exists()
     bound = Binding(BINDING.digest, BINDING.target, BINDING.mapping, "[3, []]")
     async with Journal.open(path, bound):
-        assert (seen := Journal.peek(path)) == bound
+        assert (seen := peek(path)) == bound
         assert seen.survey == "[3, []]"
     async with Journal.open(path, BINDING) as journal:  # what the input holds is not compared
         assert journal.binding.survey == "[3, []]"
     with sqlite3.connect(path) as db:
         db.execute("UPDATE header SET survey = '[4, []]'")
     db.close()
-    assert Journal.peek(path) is None
+    assert peek(path) is None
 
 
 async def test_what_was_told_is_known(path):

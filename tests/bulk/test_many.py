@@ -85,6 +85,21 @@ async def journal(tmp_path):
 # On the sandbox
 
 
+@pytest.mark.parametrize("start", [-1, 1, 3])
+async def test_it_begins_after_rows_that_are_decided(client, sandbox, journal, start):
+    """A start that would leave out a row is refused, and nothing is sent."""
+    rows = [ticket("A")]
+    with pytest.raises(ConfigurationError, match="start"):
+        await collected(client.tickets.create_many(rows, start=start))
+    for row, status in enumerate(["unknown", "created", "rejected"]):
+        journal.settle(row, status)
+    with pytest.raises(ConfigurationError, match="start"):
+        await collected(client.tickets.create_many(rows, journal=journal, start=start))
+    journal.settle(0, "duplicate", proven=True)
+    found = await collected(client.tickets.create_many(rows, journal=journal, start=3))
+    assert (list(found), sandbox.store.count()) == ([3], 1)
+
+
 @pytest.mark.parametrize("has_journal", [True, False])
 async def test_held_rows_are_settled_at_the_end(client, sandbox, journal, has_journal):
     """A 409 after a lost answer is ours when the record is, and else a duplicate; with its id.

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routera_async.bulk import csv_rows
-from routera_async.bulk.readers import Row, open_source
+from routera_async.bulk.readers import Row, Survey, open_source
 from routera_async.errors import ConfigurationError
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -144,6 +144,24 @@ def test_columns_of_one_name_are_numbered(write):
     assert source.columns == ("a", "Labels", "b", "Labels (2)", "Labels (3)")
     (row,) = source.rows()
     assert row.values == {"a": "1", "Labels": "x", "b": "2", "Labels (2)": "y", "Labels (3)": ""}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "no", "[]", "[1]", '[-1, ["a"]]', '[1.5, ["a"]]', '[1e400, ["a"]]', '["1", ["a"]]'),
+        *('[1, "ab"]', "[1, {}]", "[" * 200_000, '{"rows": 1}'),
+    ],
+)
+def test_a_text_that_tells_of_no_survey(text):
+    """Whatever stands where a survey should, it is found out anew."""
+    assert Survey.of_text(text) is None
+
+
+def test_a_survey_as_text():
+    """What is written down is read as it was."""
+    survey = Survey(3, ("a", "é"))
+    assert Survey.of_text(survey.as_text()) == survey
 
 
 def test_survey_is_made_once(write):

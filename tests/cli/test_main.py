@@ -38,6 +38,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch, capsys):
     for name in [name for name in sys.modules if name.startswith("routera_async.cli")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "cyclopts", None)
+    monkeypatch.setattr("gc.set_threshold", lambda *_: None)  # it would be the tests' own
     assert command.main() == 2
     assert "pip install 'routera-async[cli]'" in capsys.readouterr().err
 
@@ -53,6 +54,22 @@ def test_a_part_of_the_extra_that_is_missing_is_named():
     (line,) = ended.stderr.decode().splitlines()
     assert "platformdirs" in line
     assert "pip install 'routera-async[cli]'" in line
+
+
+def test_a_command_collects_its_garbage():
+    """Garbage is collected seldom, but while a command runs; at its end no more is looked for."""
+    program = (
+        "import gc; from routera_async import __main__, cli; usual = gc.get_threshold()\n"
+        "def collected(): return sum(each['collected'] for each in gc.get_stats())\n"
+        "def run(_):\n"
+        "    before = collected()\n"
+        "    for _ in range(50_000): ring = []; ring.append(ring)\n"
+        "    print(collected() - before > 30_000, gc.get_threshold() > usual)\n"
+        "    print(gc.get_freeze_count())\n"
+        "cli.run = run; __main__.main(); print(gc.get_freeze_count() > 10_000)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert ended.stdout.decode().split() == ["True", "True", "0", "True"]
 
 
 def test_a_full_disk_loses_no_summary(tmp_path):

@@ -18,11 +18,19 @@ from unittest.mock import patch
 import aiohttp
 import attrs
 
-from routera_async import DuplicateError, NotSentError, ResponseError, RouteraError, auth, retries
+from routera_async import (
+    DuplicateError,
+    NotSentError,
+    ResponseError,
+    RouteraError,
+    _retrying,
+    auth,
+    retries,
+)
 from routera_async import _budget as budget
 from routera_async import _evidence as evidence
-from routera_async import _hooks as hooks
 from routera_async import _pool as pool
+from routera_async import _telling as telling
 
 from .scenario import simulate
 
@@ -112,13 +120,13 @@ def _forget_what_was_refused() -> Any:
 
 
 def _never_tell_of_a_cancelled_end() -> Any:
-    real = hooks.Hooks.finished
+    real = telling.Telling.finished
 
     def finished(self: Any, call: Any, outcome: str, error: str | None, elapsed: float) -> None:
         if error != "cancelled":
             real(self, call, outcome, error, elapsed)
 
-    return patch.object(hooks.Hooks, "finished", finished)
+    return patch.object(telling.Telling, "finished", finished)
 
 
 def _drop_before_draining() -> Any:
@@ -143,17 +151,17 @@ def _follow_redirects() -> Any:
 
 
 def _share_retrying() -> Any:
-    real, shared = retries.RetryPolicy.retrying, {}
+    real, shared = _retrying.retrying, {}
 
-    def retrying(self: Any, repeat: Any, **kwargs: Any) -> Any:
+    def retrying(policy: Any, repeat: Any, **kwargs: Any) -> Any:
         def told(state: Any) -> Any:
             kwargs["before_sleep"](state)
             return asyncio.sleep(0)
 
         key = asyncio.get_running_loop()
-        return shared.setdefault(key, real(self, repeat, **kwargs | {"before_sleep": told}))
+        return shared.setdefault(key, real(policy, repeat, **kwargs | {"before_sleep": told}))
 
-    return patch.object(retries.RetryPolicy, "retrying", retrying)
+    return patch.object(_retrying, "retrying", retrying)
 
 
 def _stampede() -> Any:
@@ -189,10 +197,10 @@ def _clock_before_admission() -> Any:
     """Have the wait for a place use up an attempt's time."""
     real = pool.Pool.queue
 
-    async def queue(self: Any) -> None:
+    async def queue(self: Any, **given: Any) -> None:
         try:
             async with asyncio.timeout(1.0):
-                await real(self)
+                await real(self, **given)
         except TimeoutError:
             raise NotSentError("timed out in the queue") from None
 

@@ -1,0 +1,96 @@
+"""Imports in the background of a service: begun by a request, watched by others, ended with it.
+
+Used by fastapi_app.py, starlette_app.py and aiohttp_app.py. Each import is a folder of its own,
+with the CSV file, its journal and, where rows are rejected, their file. What a restart cuts off
+goes on where it was: nothing is lost, and nothing is created twice.
+"""
+
+import asyncio
+from collections.abc import AsyncIterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+from uuid import uuid4
+
+import attrs
+
+from routera_async import ImportProgress, RouteraClient, Summary, import_file
+
+
+@dataclass
+class Import:
+    """One import, and how far it was when it last said so."""
+
+    task: asyncio.Task[Summary]
+    progress: ImportProgress | None = None
+
+    def moved(self, progress: ImportProgress) -> None:
+        """Take note of how far it is."""
+        self.progress = progress
+
+    def state(self) -> str:
+        """Say in a word or a line how it stands."""
+        if not self.task.done():
+            return "running" if self.progress else "waiting"
+        if self.task.cancelled():
+            return "stopped"
+        error = self.task.exception()
+        return "done" if error is None else f"failed: {error}"
+
+
+class Imports:
+    """The imports of a service, one at a time.
+
+    So at most 32 of the client's connections are an import's, and requests always have the others.
+    """
+
+    def __init__(self, routera: RouteraClient, folder: Path) -> None:
+        self._routera = routera
+        self._folder = folder
+        self._imports: dict[str, Import] = {}
+        self._turn = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        """Go on with what was cut off; of what was done already nothing is sent again."""
+        for path in sorted(self._folder.glob("*/tickets.csv")):
+            self._begin(path)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop at once: the journals know where to go on."""
+        tasks = [each.task for each in self._imports.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def add(self, chunks: AsyncIterable[bytes]) -> str:
+        """Save a CSV file as it arrives, begin to import it, and return the import's name."""
+        name = uuid4().hex
+        path = self._folder / name / "tickets.csv"
+        path.parent.mkdir(parents=True)
+        arriving = path.with_suffix(".part")
+        with arriving.open("wb") as file:
+            async for chunk in chunks:
+                await asyncio.to_thread(file.write, chunk)
+        arriving.rename(path)
+        self._begin(path)
+        return name
+
+    def told(self, name: str) -> dict[str, Any] | None:
+        """Say how an import stands, or None when there is none of this name."""
+        if (found := self._imports.get(name)) is None:
+            return None
+        told = {"state": found.state()}
+        if found.progress is None:
+            return told
+        summary = found.task.result() if told["state"] == "done" else found.progress.summary
+        return told | {"total": found.progress.total} | attrs.asdict(summary)
+
+    def _begin(self, path: Path) -> None:
+        task = asyncio.create_task(self._run(path))
+        self._imports[path.parent.name] = Import(task)
+
+    async def _run(self, path: Path) -> Summary:
+        async with self._turn:
+            own = self._imports[path.parent.name]
+            return await import_file(self._routera, path, on_progress=own.moved)

@@ -1,0 +1,263 @@
+"""The services of examples/, each as it would be run, under load and without their Routera.
+
+    python -m benchmarks.web
+
+does the first of these at full size, with an outage of 10 seconds, and tells how long answers take.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE
+from collections import Counter
+from contextlib import asynccontextmanager, suppress
+
+import attrs
+import pytest
+from aiohttp import ClientConnectorError
+
+from benchmarks.web import (
+    EXAMPLES,
+    ROOT,
+    SERVICES,
+    Clients,
+    Exchange,
+    Outage,
+    Result,
+    Size,
+    begun,
+    ended,
+    lines,
+    served,
+    show,
+    staged,
+    written,
+)
+from routera_async.sandbox import Fault, Sandbox
+
+SMALL = Size(
+    orders=120,
+    in_flight=40,
+    burst=300,
+    rows=200,
+    latency=0.001,
+    budget=0.5,
+    patience=0.1,
+    more_patience=2.0,
+    undone=0.0,
+    last=10,
+)
+"""With more in the outage than may be under way and wait, so that some are refused at once."""
+
+FIRST_ROWS = 8
+"""Rows that an import has under way before its first answer."""
+
+JOBS = 400
+WORKERS = 50
+
+
+async def until_all_are_refused(clients):
+    """Let the outage last until nobody is left who has not been refused in it."""
+    refused = SMALL.in_flight + SMALL.burst
+    await clients.until(lambda: clients.count(503, None) >= refused)  # None: not answered at all
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_a_service_is_responsive_while_routera_hangs(tmp_path, name):
+    """Every request is answered, 503 says when to come again, and what is told is true.
+
+    The health is told throughout, an import in the same process ends as if nothing had been, and
+    when Routera is back nobody is refused.
+    """
+    result = await show(name, SMALL, tmp_path, until_all_are_refused)
+    assert result.faults() == []
+    assert list(lines(name, result))
+    refused = [each.told for each in result.exchanges if each.status == 503]
+    assert len(refused) >= SMALL.in_flight + SMALL.burst
+    at_once = [told for told in refused if "waiting already" in told["detail"]]
+    assert {told["outcome"] for told in at_once} == {"not_sent"}
+    assert {told["outcome"] for told in refused} == {"not_sent", "unknown"}
+
+
+REFUSED = Exchange("a", 0.0, 0.1, 503, "1", {"outcome": "not_sent", "detail": ""})
+MADE = Exchange("a", 0.2, 0.3, 201)
+GOOD = Result(
+    size=Size(rows=1),
+    exchanges=[REFUSED, MADE],
+    last=[MADE],
+    outage=None,
+    imported={"state": "done", "total": 1, "created": 1},
+    health={"answers": [1.0], "late": [0.1], "failed": 0},
+    kept=Counter(["a", "row-0"]),
+)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"exchanges": [REFUSED, attrs.evolve(MADE, status=None)]},
+        {"exchanges": [REFUSED, attrs.evolve(MADE, status=500)]},
+        {"exchanges": [attrs.evolve(REFUSED, retry_after=None), MADE]},
+        {"exchanges": [REFUSED, attrs.evolve(MADE, status=200)]},
+        {"last": [REFUSED]},
+        {"kept": Counter(["a"])},
+        {"kept": Counter(["a", "a", "row-0"])},
+        {"imported": {"state": "done", "total": 1, "created": 0}},
+        {"health": {"answers": [], "late": [], "failed": 0}},
+        {"health": {"answers": [1.0], "late": [0.1], "failed": 1}},
+    ],
+    ids="-".join,
+)
+def test_what_does_not_hold_is_told(changes):
+    """Nothing is found wrong with what is right, and each thing that is wrong is found."""
+    assert GOOD.faults() == []
+    assert attrs.evolve(GOOD, **changes).faults()
+
+
+async def closed(http, url):
+    """Ask until nobody listens any more."""
+    with suppress(ClientConnectorError):
+        while True:
+            async with http.get(f"{url}/health", headers={"Connection": "close"}) as answer:
+                await answer.read()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_a_service_that_is_stopped_leaves_nothing_half_done(tmp_path, name):
+    """What is under way is answered, and a cut-off import goes on when the service is back."""
+    size = attrs.evolve(SMALL, rows=1_500, budget=2.0)
+    async with staged(name, size, tmp_path) as (sandbox, outage, service, http):
+        clients = Clients(http, service.url, size)
+        with outage.lasting():
+            importing = await begun(http, service.url, written(tmp_path, size.rows))
+            await outage.holds(FIRST_ROWS)
+            sent = [asyncio.create_task(clients.send(f"order-{n}")) for n in range(20)]
+            await outage.holds(FIRST_ROWS + len(sent))
+            stopping = asyncio.create_task(service.stop())
+            await closed(http, service.url)
+        answered = {each.status for each in await asyncio.gather(*sent)}
+        assert answered <= {201, 503}  # refused where this took longer than a request has
+        await stopping
+        assert not any("Traceback" in line for line in service.printed)
+        async with served(name, sandbox, tmp_path / "imports") as again:
+            told = await ended(http, importing.replace(service.url, again.url))
+        kept = Counter(record["external_id"] for record in sandbox.store.records())
+    assert (told["state"], told["created"]) == ("done", size.rows)
+    assert 0 < told["resumed"] < size.rows
+    assert len(kept) == size.rows + len(sent)
+    assert set(kept.values()) == {1}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_a_service_says_whose_fault_it_is(tmp_path, name):
+    """The caller's are 422, ours are 500, and Routera's wish to slow down is handed on."""
+    async with staged(name, SMALL, tmp_path) as (sandbox, _, service, http):
+
+        async def put(given, **headers):
+            async with http.put(f"{service.url}/tickets/a", json=given, headers=headers) as answer:
+                return answer.status, answer.headers.get("Retry-After")
+
+        async def told(name):
+            async with http.get(f"{service.url}/imports/{name}") as answer:
+                return answer.status
+
+        assert await put({"ticket_name": "Lamp"}) == (201, None)
+        assert await put({"ticket_name": "Lamp"}) == (200, None)
+        assert await put({}) == (422, None)
+        assert await put(["Lamp"]) == (422, None)
+        assert await put({"ticket_name": "Lamp"}, **{"Request-Timeout": "soon"}) == (422, None)
+        assert await put({"ticket_name": "Lamp"}, **{"Request-Timeout": "-1"}) == (422, None)
+        sandbox.faults.script(Fault("rate_limited", retry_after=30))
+        assert await put({"ticket_name": "Lamp"}) == (503, "30")
+        sandbox.faults.script(*["refused_token"] * 2)
+        assert await put({"ticket_name": "Lamp"}) == (500, None)
+        assert await told("none") == 404
+        (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
+        importing = await begun(http, service.url, tmp_path / "bad.csv")
+        assert (await ended(http, importing))["state"].startswith("failed: nothing fills")
+
+
+@asynccontextmanager
+async def working(sandbox):
+    """Run the worker over a sandbox."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", str(EXAMPLES / "worker.py")),
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
+        env=os.environ
+        | {
+            "ROUTERA_TOKEN": sandbox.token,
+            "ROUTERA_BASE_URL": sandbox.url,
+            "PYTHONPATH": str(ROOT),
+        },
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def deliver(process, keys):
+    """Give a worker its jobs."""
+    jobs = [json.dumps({"key": key, "ticket_name": f"Job {key}"}) for key in keys]
+    process.stdin.write("".join(f"{job}\n" for job in jobs).encode())
+
+
+def acknowledged(printed):
+    """Return what became of each job, by its key."""
+    lines = [json.loads(line) for line in printed.splitlines()]
+    assert len({line["key"] for line in lines}) == len(lines)
+    return {line["key"]: line["outcome"] for line in lines}
+
+
+def kept_by(sandbox):
+    """Return the keys of what a sandbox holds."""
+    return sorted(record["external_id"] for record in sandbox.store.records())
+
+
+async def test_the_worker_does_every_job_once():
+    """Through an outage and faults each job is done and acknowledged; a bad one is put aside."""
+    outage = Outage()
+    async with Sandbox(latency=0.001, sleep=outage.sleep) as sandbox, working(sandbox) as process:
+        sandbox.faults.draw({"reset_after_commit": 0.05, "error_before_commit": 0.05}, seed=1)
+        keys = [f"job-{n:03}" for n in range(JOBS)]
+        with outage.lasting():
+            deliver(process, [*keys, " "])
+            await outage.holds(WORKERS)
+        printed, errors = await process.communicate(b"")  # which ends the queue
+        kept = kept_by(sandbox)
+    told = acknowledged(printed)
+    assert (process.returncode, errors) == (0, b"")
+    assert told.pop(" ").startswith("rejected: ")
+    assert kept == sorted(told) == keys
+    assert set(told.values()) == {"created", "duplicate"}
+
+
+async def test_a_worker_that_is_stopped_ends_what_it_has_taken():
+    """After SIGTERM no job is taken; those under way are done and acknowledged, and no other is."""
+    outage = Outage()
+    async with Sandbox(latency=0.001, sleep=outage.sleep) as sandbox, working(sandbox) as process:
+        with outage.lasting():
+            deliver(process, [f"job-{n:03}" for n in range(JOBS)])
+            await outage.holds(WORKERS)
+            process.terminate()
+            await process.stderr.readline()
+        printed = await process.stdout.read()
+        assert await process.wait() == 0
+        kept = kept_by(sandbox)
+    assert sorted(acknowledged(printed)) == kept
+    assert WORKERS <= len(kept) < JOBS
+
+
+async def test_a_worker_whose_token_is_refused_ends():
+    """What no job can cure ends the worker: nothing is acknowledged, and it says why."""
+    async with Sandbox(latency=0.001) as sandbox, working(sandbox) as process:
+        sandbox.faults.draw({"refused_token": 1.0})
+        deliver(process, ["job-1"])
+        printed, errors = await process.communicate(b"")  # which ends the queue
+    assert (process.returncode, printed) == (1, b"")
+    assert b"UnauthorizedError" in errors
