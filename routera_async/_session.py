@@ -19,16 +19,16 @@ import random
 import ssl
 import uuid
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import ClientSession
 
-from ._evidence import CANCELLED, AnswerBody, Call, Evidence, WitnessedBody
+from ._evidence import CANCELLED, Call, Evidence
 from ._hooks import Hook
 from ._how import HEADERS, Headers, how_of
 from ._options import Options, merged
 from ._pool import Pool, Pools
+from ._token_route import TokenRoute
 from ._urls import BaseURL
 from .auth import Auth, ClientCredentials, Secret, checked_token, in_hand, listen
 from .errors import (
@@ -55,8 +55,6 @@ PAGE_LIMIT = 2**24
 
 _JITTER = 0.95
 """An attempt's time-out is drawn from this fraction of `timeout` to all of it."""
-
-_FORM = "application/x-www-form-urlencoded"
 
 
 class Leave(Protocol):
@@ -140,7 +138,14 @@ class Session:
         self._uniform = random.uniform
         self._pools = Pools(max_connections, http)
         self._owns_auth = owns_auth or isinstance(auth, ClientCredentials)
-        route = _TokenRoute(self._pools, self._base, self._how, self._hop, options.timeout)
+        route = TokenRoute(
+            self._pools,
+            self._base,
+            self._how,
+            self._hop,
+            timeout=options.timeout,
+            limit=RECORD_LIMIT,
+        )
         self._auth = auth.over(route.post) if isinstance(auth, ClientCredentials) else auth
         self._in_hand = in_hand(self._auth)
         if self._telling is not None:
@@ -441,39 +446,3 @@ def _telling(
     from ._telling import Telling  # noqa: PLC0415 (most clients have no hooks)
 
     return Telling(hooks, gate, more, before)
-
-
-class _TokenRoute:
-    """Posts to the token route; holds no session, so that one left open is seen to be."""
-
-    def __init__(
-        self,
-        pools: Pools,
-        base: BaseURL,
-        how: dict[str, Any],
-        hop: dict[str, str],
-        timeout: float,
-    ) -> None:
-        self._pools = pools
-        self._base = base
-        self._how = how
-        self._headers = HEADERS | hop
-        self._timeout = timeout
-
-    async def post(self, form: Mapping[str, str], headers: Mapping[str, str]) -> tuple[int, bytes]:
-        """Post a form; the answer is a record's size at the most."""
-        pool = self._pools.here()
-        asked = WitnessedBody(urlencode(form).encode(), _FORM)
-        async with (
-            asyncio.timeout(self._timeout),
-            pool.http.post(
-                self._base.join(("oauth2", "token")),
-                data=asked,
-                headers={**headers, **self._headers},
-                **self._how,
-            ) as response,
-        ):
-            asked.check(response)
-            body = AnswerBody(response, RECORD_LIMIT)
-            await body.read()
-        return response.status, body.whole()

@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "_listing": {"errors", "models"},
     "_how": {"_pool", "_urls", "_version", "auth"},
     "_telling": {"_evidence", "_hooks", "_options", "_urls", "errors", "events"},
+    "_token_route": {"_evidence", "_how", "_pool", "_urls"},
     "_session": {
         "_evidence",
         "_hooks",
@@ -39,6 +40,7 @@ MAY_IMPORT = {
         "_pool",
         "_retrying",
         "_telling",
+        "_token_route",
         "_urls",
         "auth",
         "errors",
@@ -153,7 +155,7 @@ MAY_IMPORT = {
 }
 """Imports point down only: each module, and all of ours that it may import."""
 
-SENDING = {"_session", "_pool", "_evidence"}
+SENDING = {"_session", "_token_route", "_pool", "_evidence"}
 """What one exchange is made of."""
 
 
