@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
+import routera_async.otel
 import routera_async.sandbox
 
 ORIGIN = "https://site.example/"
@@ -54,7 +55,7 @@ def broken(site: Path) -> Iterator[str]:
 def unplaced(site: Path) -> Iterator[str]:
     """Yield each public name that the reference has no place for."""
     anchors = Page(site / "reference/index.html").anchors
-    for module in (routera_async, routera_async.sandbox):
+    for module in (routera_async, routera_async.otel, routera_async.sandbox):
         for name in sorted(set(module.__all__) - {"__version__"}):
             if f"{module.__name__}.{name}" not in anchors:
                 yield f"{module.__name__}.{name} has no place in the reference"

@@ -70,17 +70,24 @@ def _installed(package: str) -> bool:
 
 
 @asynccontextmanager
-async def routera(url: str) -> AsyncGenerator[Send]:
-    """`tickets.create` with the settings that a client has by itself."""
+async def routera(url: str, **settings: Any) -> AsyncGenerator[Send]:
+    """`tickets.create` with the settings that a client has by itself, but for those given."""
     from routera_async import NewTicket, RouteraClient
 
-    async with RouteraClient(TOKEN, base_url=url) as client:
+    async with RouteraClient(TOKEN, base_url=url, **settings) as client:
         create = client.tickets.create
 
         def send() -> Awaitable[Any]:
             return create(NewTicket(**fields()))
 
         yield send
+
+
+def routera_idle(url: str) -> AbstractAsyncContextManager[Send]:
+    """Return the same with OpenTelemetry turned on, and no SDK set up."""
+    from routera_async.otel import OtelHook
+
+    return routera(url, hooks=[OtelHook()])
 
 
 @asynccontextmanager
@@ -313,6 +320,9 @@ PEERS = (
     ),
 )
 """Whose calls are compared."""
+
+TRACED = Peer(f"{OURS} (otel, no SDK)", ("aiohttp", "opentelemetry-api"), routera_idle)
+"""What tracing costs whoever has not set it up."""
 
 ON_UVLOOP = (
     Peer(f"{OURS} (uvloop)", ("aiohttp",), routera, loop="uvloop"),

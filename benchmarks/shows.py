@@ -7,7 +7,7 @@ from pathlib import Path
 
 import attrs
 
-from .peers import ON_UVLOOP, OURS, PEERS, RAW, TOKEN
+from .peers import ON_UVLOOP, OURS, PEERS, RAW, TOKEN, TRACED
 from .rounds import Figures, Job, measure, once, programs
 from .workloads import FILE_LOOP, IMPORT, LOOP, MANY, WORKLOADS
 
@@ -129,13 +129,15 @@ def _installed(jobs: Sequence[Job]) -> list[Job]:
 
 def calls(url: str, size: Size, progress: Progress) -> tuple[list[Row], Figures]:
     """Measure one POST, by everyone: shows 1, 2 and 7."""
-    names = [peer.name for peer in (*PEERS, *ON_UVLOOP)]
+    names = [peer.name for peer in (*PEERS, TRACED, *ON_UVLOOP)]
     jobs = _installed([Job(name, size.calls) for name in names])
     figures = measure(url, jobs, runs=size.runs, blocks=size.blocks, progress=progress)
     bounds = {"openai (aiohttp)": 4.5, "stripe (aiohttp)": 1.8, "hubspot (threads)": 3.5}
     ours, raw = (peer.name for peer in ON_UVLOOP)
     rows = [
         ratio(1, OURS, RAW, figures, most(1.10), f"tickets.create ÷ {RAW}"),
+        ratio(1, TRACED.name, RAW, figures, most(1.10)),
+        ratio(1, TRACED.name, OURS, figures),
         *(
             ratio(2, peer.name, OURS, figures, least(bounds[peer.name]))
             if peer.name in bounds

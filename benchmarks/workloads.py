@@ -18,7 +18,7 @@ from typing import Any
 
 import attrs
 
-from .peers import BEARER, IN_FLIGHT, JSON, ON_UVLOOP, PEERS, TOKEN, Peer, fields
+from .peers import BEARER, IN_FLIGHT, JSON, ON_UVLOOP, PEERS, TOKEN, TRACED, Peer, fields
 
 Run = Callable[[int, int, int], Awaitable[float]]
 """Does so much, and returns the CPU seconds that it took: calls, custom fields, their length."""
@@ -216,7 +216,7 @@ FILE_LOOP = "a loop by hand over a CSV file"
 
 
 def _all() -> Iterator[Workload]:
-    yield from map(of_peer, (*PEERS, *ON_UVLOOP))
+    yield from map(of_peer, (*PEERS, TRACED, *ON_UVLOOP))
     yield Workload(MANY, create_many)
     yield Workload(LOOP, by_hand)
     yield Workload(FILE_LOOP, file_by_hand)

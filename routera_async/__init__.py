@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ._inputs import ImportSettings
     from ._listing import Listing
     from ._raw import Response
+    from ._telling import TracingHook
     from .auth import Auth, ClientCredentials, StaticToken, TokenProvider
     from .bulk.engine import Outcome
     from .bulk.journal import Binding, Journal
@@ -49,8 +50,13 @@ if TYPE_CHECKING:
         ImportReconciling,
         ImportResumed,
         LimiterChanged,
+        RequestFinished,
+        RequestStarted,
         RetryScheduled,
         RowInDoubt,
+        TokenRefreshed,
+        TokenRefreshFailed,
+        log_hook,
     )
     from .importing import ImportProgress, import_file
     from .models import (
@@ -74,6 +80,7 @@ if TYPE_CHECKING:
         RouterTeam,
         RouterUser,
     )
+    from .stats import Stats
 
 __all__ = [
     "APIStatusError",
@@ -116,6 +123,8 @@ __all__ = [
     "Overloaded",
     "Page",
     "RateLimitedError",
+    "RequestFinished",
+    "RequestStarted",
     "Response",
     "ResponseError",
     "RetryBudget",
@@ -131,20 +140,26 @@ __all__ = [
     "RowInDoubt",
     "ServerError",
     "StaticToken",
+    "Stats",
     "Summary",
     "Ticket",
     "TokenProvider",
+    "TokenRefreshFailed",
+    "TokenRefreshed",
+    "TracingHook",
     "UnauthorizedError",
     "ValidationError",
     "Verdict",
     "__version__",
     "import_file",
+    "log_hook",
 ]
 
 _HOMES = {
     "_hooks": ("Hook",),
     "_listing": ("Listing",),
     "_raw": ("Response",),
+    "_telling": ("TracingHook",),
     "auth": ("Auth", "ClientCredentials", "StaticToken", "TokenProvider"),
     "bulk.engine": ("Outcome",),
     "bulk.journal": ("Binding", "Journal"),
@@ -180,8 +195,13 @@ _HOMES = {
         "ImportReconciling",
         "ImportResumed",
         "LimiterChanged",
+        "RequestFinished",
+        "RequestStarted",
         "RetryScheduled",
         "RowInDoubt",
+        "TokenRefreshed",
+        "TokenRefreshFailed",
+        "log_hook",
     ),
     "_inputs": ("ImportSettings",),
     "importing": ("ImportProgress", "import_file"),
@@ -206,6 +226,7 @@ _HOMES = {
         "RouterTeam",
         "RouterUser",
     ),
+    "stats": ("Stats",),
 }
 """Where each name is: its module is loaded when the name is first asked for, PEP 562."""
 

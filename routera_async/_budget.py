@@ -26,9 +26,8 @@ class Bucket:
 
     @property
     def tokens(self) -> float:
-        """How many there are now."""
-        self._refill()
-        return self._tokens
+        """How many there are now, for whoever asks, on whichever thread."""
+        return self._at(self._loop.time())
 
     @property
     def waiting(self) -> int:
@@ -66,9 +65,12 @@ class Bucket:
 
     def _refill(self) -> None:
         now = self._loop.time()
-        earned = (now - self._as_of) * self._budget.per_second
-        self._tokens = min(self._tokens + earned, self._budget.capacity)
+        self._tokens = self._at(now)
         self._as_of = now
+
+    def _at(self, now: float) -> float:
+        earned = (now - self._as_of) * self._budget.per_second
+        return min(self._tokens + earned, self._budget.capacity)
 
     def _grant(self) -> None:
         while self._waiting and self._tokens >= _ONE:

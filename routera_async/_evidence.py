@@ -68,6 +68,8 @@ class Call:
     limit: int
     started: float
     deadline: float | None
+    number: int = 0
+    """What tells it from all others, where somebody watches."""
     refused: str | None = attrs.field(default=None, repr=False)
     """The token that the server has answered with 401."""
     tokens: list[str] = attrs.field(factory=list, repr=False)
@@ -86,6 +88,12 @@ class Call:
     def made(self) -> int:
         """How many attempts were made."""
         return len(self._met)
+
+    @property
+    def status(self) -> int | None:
+        """The status of the last attempt's answer, if there was one."""
+        status: int | None = self._met[-1][3] if self._met else None
+        return status
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:

@@ -4,6 +4,7 @@ import asyncio
 import warnings
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from aiohttp import ClientRequest, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
@@ -15,6 +16,9 @@ from ._budget import Bucket
 from ._limits import Limits
 from .errors import ConfigurationError, Overloaded
 from .retries import RetryBudget
+
+if TYPE_CHECKING:
+    from .stats import Stats
 
 NO_TIMEOUT = ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 """aiohttp's own time-outs are off: they count the wait for the pool, and fire in waves."""
@@ -29,6 +33,24 @@ _DRAIN = 30.0
 """Seconds that `drain` waits for calls in flight."""
 
 
+_LATEST = 1_000
+"""Of so many attempts the waits are known, on each loop."""
+
+
+class Counts:
+    """What one loop's part of a client has done so far."""
+
+    __slots__ = ("failed", "opened", "requests", "retries", "reused")
+
+    def __init__(self) -> None:
+        self.requests = self.failed = self.retries = self.opened = self.reused = 0
+
+    def add(self, other: "Counts") -> None:
+        """Add what another has done."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
 class Pools:
     """The pools of one client and of its copies: one for each event loop that runs.
 
@@ -39,6 +61,7 @@ class Pools:
         self.limit = limit
         self._http = http
         self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
+        self._past = Counts()
         self._closed = False
 
     def __len__(self) -> int:
@@ -81,7 +104,7 @@ class Pools:
         finally:
             await stop()
             await pool.close()
-            self._pools.pop(loop, None)
+            self._forget(loop)
 
     def close_from_outside(self) -> None:
         """Close every loop's pool at once, with no loop running here; nothing is waited for.
@@ -98,10 +121,44 @@ class Pools:
     async def open(self) -> "Pool":
         """Open the running loop's pool, and forget those whose loops have ended."""
         pool = Pool(self.limit, self._http)
-        self._pools = {loop: other for loop, other in self._pools.items() if other.open}
+        for loop, other in list(self._pools.items()):
+            if not other.open:
+                self._forget(loop)
         self._pools[pool.loop] = pool
         await pool.close_with_loop()
         return pool
+
+    def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
+        pool = self._pools.pop(loop, None)
+        if pool is not None:
+            self._past.add(pool.counts)
+
+    def stats(self, budget: RetryBudget) -> "Stats":
+        """Return what all pools do, and have done; of the retry tokens those of one budget."""
+        from .stats import Stats, quantile  # noqa: PLC0415 (seldom asked for)
+
+        known = list(self._pools.values())
+        pools = [pool for pool in known if pool.open]
+        done = Counts()
+        for counts in (self._past, *(pool.counts for pool in known)):
+            done.add(counts)
+        waits = sorted(wait for pool in pools for wait in list(pool.waits))
+        own = self._http is None
+        return Stats(
+            loops=len(pools),
+            under_way=sum(pool.under_way for pool in pools),
+            in_flight=sum(pool.in_flight for pool in pools),
+            waiting=sum(pool.queued for pool in pools),
+            waiting_to_retry=sum(pool.parked for pool in pools),
+            budget_left=min((pool.left(budget) for pool in pools), default=budget.capacity),
+            requests=done.requests,
+            failed=done.failed,
+            retries=done.retries,
+            connections_opened=done.opened if own else None,
+            connections_reused=done.reused if own else None,
+            wait_p50=quantile(waits, 0.5),
+            wait_p95=quantile(waits, 0.95),
+        )
 
     def __del__(self) -> None:
         if any(pool.open for pool in getattr(self, "_pools", {}).values()):
@@ -124,15 +181,17 @@ class Pool:
         self.loop = asyncio.get_running_loop()
         self.open = True
         self.limits = Limits(self.loop)
-        self.http = http or _http(limit)
+        self.counts = Counts()
+        self.waits = deque[float](maxlen=_LATEST)
+        self.http = http or _http(limit, self.counts)
         self._buckets: dict[RetryBudget, Bucket] = {}
         self._owned = http is None
         self._width = _width(limit, self.http)
         self._free = self._width
         self._queue = deque[asyncio.Future[None]]()
-        self._waiting = 0
+        self.queued = 0
         self._uncounted = 0
-        self._calls = 0
+        self.under_way = 0
         self._idle: asyncio.Event | None = None
         self._closing = asyncio.Lock()  # a generator cannot be closed by two at once
 
@@ -172,6 +231,7 @@ class Pool:
         if not self._free:
             return False
         self._free -= 1
+        self.waits.append(0.0)
         return True
 
     async def queue(self, *, counts: bool = True) -> None:
@@ -181,8 +241,9 @@ class Pool:
         """
         place = self.loop.create_future()
         self._queue.append(place)
-        self._waiting += 1
+        self.queued += 1
         self._uncounted += not counts
+        began = self.loop.time()
         try:
             await place
         except BaseException:
@@ -190,9 +251,10 @@ class Pool:
                 self.leave()  # given in the very moment of the cancellation
             raise
         finally:
-            self._waiting -= 1
+            self.queued -= 1
             self._uncounted -= not counts
-            if len(self._queue) > 2 * self._waiting + _FEW:
+            self.waits.append(self.loop.time() - began)
+            if len(self._queue) > 2 * self.queued + _FEW:
                 self._queue = deque(place for place in self._queue if not place.done())
 
     def leave(self) -> None:
@@ -210,8 +272,22 @@ class Pool:
 
         Of the latter as many are let be as there are places: a few wait in the best of times.
         """
-        parked = sum(bucket.waiting for bucket in self._buckets.values())
-        return self._waiting - self._uncounted + max(0, parked - self._width)
+        return self.queued - self._uncounted + max(0, self.parked - self._width)
+
+    @property
+    def parked(self) -> int:
+        """How many wait for a token to be sent again with."""
+        return sum(bucket.waiting for bucket in self._buckets.values()) if self._buckets else 0
+
+    @property
+    def in_flight(self) -> int:
+        """How many have a place."""
+        return self._width - self._free
+
+    def left(self, budget: RetryBudget) -> float:
+        """Return how many tokens of a budget there are."""
+        bucket = self._buckets.get(budget)
+        return budget.capacity if bucket is None else bucket.tokens
 
     @property
     def _would_wait(self) -> bool:
@@ -219,18 +295,19 @@ class Pool:
 
     def began(self) -> None:
         """Count one more call that `drain` has to wait for."""
-        self._calls += 1
+        self.under_way += 1
+        self.counts.requests += 1
 
     def ended(self) -> None:
         """Count one call less."""
-        self._calls -= 1
-        if not self._calls and self._idle is not None:
+        self.under_way -= 1
+        if not self.under_way and self._idle is not None:
             self._idle.set()
             self._idle = None
 
     async def drain(self) -> None:
         """Wait for the calls in flight, at most 30 seconds."""
-        if self._calls:
+        if self.under_way:
             self._idle = self._idle or asyncio.Event()
             try:
                 async with asyncio.timeout(_DRAIN):
@@ -251,8 +328,11 @@ class WaryConnector(TCPConnector):
     done is told as rejected.
     """
 
-    def __init__(self, *, limit: int, keepalive_timeout: float = _KEEP_ALIVE) -> None:
+    def __init__(
+        self, *, limit: int, keepalive_timeout: float = _KEEP_ALIVE, counts: Counts | None = None
+    ) -> None:
         super().__init__(limit=limit, keepalive_timeout=keepalive_timeout)
+        self._counts = counts or Counts()
         self._used = WeakSet[ResponseHandler]()
 
     async def connect(
@@ -268,15 +348,17 @@ class WaryConnector(TCPConnector):
             assert protocol is not None
             if protocol not in self._used:
                 self._used.add(protocol)
+                self._counts.opened += 1
                 return connection
             if not protocol.should_close:
+                self._counts.reused += 1
                 return connection
             connection.close()
 
 
-def _http(limit: int) -> ClientSession:
+def _http(limit: int, counts: Counts) -> ClientSession:
     return ClientSession(
-        connector=WaryConnector(limit=limit),
+        connector=WaryConnector(limit=limit, counts=counts),
         cookie_jar=DummyCookieJar(),
         timeout=NO_TIMEOUT,
     )

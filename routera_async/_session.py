@@ -19,18 +19,18 @@ import random
 import ssl
 import uuid
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import ClientSession
 
-from ._evidence import CANCELLED, AnswerBody, Call, Evidence, WitnessedBody
+from ._evidence import CANCELLED, Call, Evidence
 from ._hooks import Hook
 from ._how import HEADERS, Headers, how_of
 from ._options import Options, merged
 from ._pool import Pool, Pools
+from ._token_route import TokenRoute
 from ._urls import BaseURL
-from .auth import Auth, ClientCredentials, Secret, checked_token, in_hand
+from .auth import Auth, ClientCredentials, Secret, checked_token, in_hand, listen
 from .errors import (
     Attempt,
     NotSentError,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # what a first attempt without hooks needs none of is loaded 
 
     from ._telling import Telling
     from .events import Event
+    from .stats import Stats
 
 RECORD_LIMIT = 2**20
 """Bytes read of the answer that holds one record, after decompression."""
@@ -54,8 +55,6 @@ PAGE_LIMIT = 2**24
 
 _JITTER = 0.95
 """An attempt's time-out is drawn from this fraction of `timeout` to all of it."""
-
-_FORM = "application/x-www-form-urlencoded"
 
 
 class Leave(Protocol):
@@ -143,9 +142,18 @@ class Session:
         self._uniform = random.uniform
         self._pools = Pools(max_connections, http)
         self._owns_auth = owns_auth or isinstance(auth, ClientCredentials)
-        route = _TokenRoute(self._pools, self._base, self._how, self._hop, options.timeout)
+        route = TokenRoute(
+            self._pools,
+            self._base,
+            self._how,
+            self._hop,
+            timeout=options.timeout,
+            limit=RECORD_LIMIT,
+        )
         self._auth = auth.over(route.post) if isinstance(auth, ClientCredentials) else auth
         self._in_hand = in_hand(self._auth)
+        if self._telling is not None:
+            listen(self._auth, self._telling)
 
     @property
     def max_connections(self) -> int:
@@ -159,13 +167,17 @@ class Session:
 
     @property
     def hooks(self) -> tuple[Hook, ...]:
-        """What is told of every attempt."""
-        return self._telling.hooks if self._telling else ()
+        """What is told of every call."""
+        return () if self._telling is None else self._telling.of_calls
 
     @property
     def options(self) -> Options:
         """How a call is made."""
         return self._options
+
+    def stats(self) -> "Stats":
+        """Return what all copies do, and have done."""
+        return self._pools.stats(self._options.retry.budget)
 
     def with_options(self, options: Options) -> "Session":
         """Return a session that makes calls otherwise, over the same connections."""
@@ -187,7 +199,7 @@ class Session:
         """Return one in the background whose attempts pass a gate, which hears of each as hooks."""
         other = self.in_background()
         other._gate = gate  # noqa: SLF001 (it is one of our own)
-        other._telling = _telling((*self.hooks, gate, *hooks), self._telling)  # noqa: SLF001
+        other._telling = _telling(self.hooks, gate, hooks, before=self._telling)  # noqa: SLF001
         return other
 
     def _own_headers(self, options: Options) -> dict[str, str]:
@@ -240,6 +252,8 @@ class Session:
             started=started,
             deadline=None if options.deadline is None else started + options.deadline,
         )
+        if self._telling is not None:
+            self._telling.started(call, segments, str(self._base))
         pool.began()
         try:
             with pool.limits.until(call.deadline):
@@ -252,12 +266,29 @@ class Session:
             result = call.cut_off or NotSentError(
                 f"{call}: the deadline of {options.deadline} s passed before it was sent"
             )
+        except BaseException as error:
+            lost = call.cut_off or NotSentError(f"{call} was cut off")
+            self._failed(call, pool, lost, _named(error))
+            raise
         finally:
             pool.ended()
         elapsed = pool.loop.time() - started
         if isinstance(result, RouteraError):
-            raise call.settled(result, elapsed, options.retry)
+            raise self._failed(call, pool, result)
+        if self._telling is not None:
+            self._telling.finished(call, "created", None, elapsed)
         return Answer(result, call, elapsed)
+
+    def _failed(
+        self, call: Call, pool: Pool, error: RouteraError, named: str | None = None
+    ) -> RouteraError:
+        """Return a call's last error in the light of all its attempts, and tell of it."""
+        elapsed = pool.loop.time() - call.started
+        error = call.settled(error, elapsed, self._options.retry)
+        pool.counts.failed += 1
+        if self._telling is not None:
+            self._telling.finished(call, error.outcome, named or _named(error), elapsed)
+        return error
 
     async def _again(self, call: Call, pool: Pool, first: RouteraError) -> Evidence | RouteraError:
         """Hand the first attempt's failure to tenacity, and let it make the others."""
@@ -283,8 +314,8 @@ class Session:
             await tokens.take()
 
         def scheduled(state: "RetryCallState") -> None:
-            if self._telling:
-                self._telling.scheduled(call, state.upcoming_sleep)
+            if self._telling is not None:
+                self._telling.repeats(call, state.upcoming_sleep)
 
         loop = retrying(
             policy,
@@ -372,8 +403,11 @@ class Session:
         """Send once, within `limit` seconds, note what was met, and return what it proves."""
         evidence = Evidence(call, token)
         began = pool.loop.time()
-        if self._telling:
-            self._telling.started(call)
+        headers = self._headers.with_token(token)
+        if call.made:
+            pool.counts.retries += 1
+        if self._telling is not None:
+            headers = self._telling.sends(call, headers)
         try:
             with pool.limits.until(began + limit * self._uniform(_JITTER, 1.0)):
                 evidence.met(
@@ -381,7 +415,7 @@ class Session:
                         call.method,
                         call.url,
                         data=evidence.body,
-                        headers=self._headers.with_token(token),
+                        headers=headers,
                         **self._how,
                     )
                 )
@@ -395,51 +429,24 @@ class Session:
             verdict = evidence.verdict()
             elapsed = pool.loop.time() - began
             call.note(evidence, verdict, began, elapsed)
-            if self._telling:
-                self._telling.finished(call, evidence, verdict, elapsed)
+            if self._telling is not None:
+                self._telling.met(call, evidence, verdict, elapsed)
         return verdict or evidence
 
 
-def _telling(hooks: Sequence[Hook], before: "Telling | None" = None) -> "Telling | None":
+def _named(error: BaseException) -> str:
+    return CANCELLED if isinstance(error, asyncio.CancelledError) else type(error).__name__
+
+
+def _telling(
+    hooks: Sequence[Hook],
+    gate: Gate | None = None,
+    more: Iterable[Hook] = (),
+    before: "Telling | None" = None,
+) -> "Telling | None":
     """Return what tells hooks, or None when there are none."""
-    if not hooks:
+    if not hooks and gate is None:
         return None
     from ._telling import Telling  # noqa: PLC0415 (most clients have no hooks)
 
-    return Telling(hooks, before)
-
-
-class _TokenRoute:
-    """Posts to the token route; holds no session, so that one left open is seen to be."""
-
-    def __init__(
-        self,
-        pools: Pools,
-        base: BaseURL,
-        how: dict[str, Any],
-        hop: dict[str, str],
-        timeout: float,
-    ) -> None:
-        self._pools = pools
-        self._base = base
-        self._how = how
-        self._headers = HEADERS | hop
-        self._timeout = timeout
-
-    async def post(self, form: Mapping[str, str], headers: Mapping[str, str]) -> tuple[int, bytes]:
-        """Post a form; the answer is a record's size at the most."""
-        pool = self._pools.here()
-        asked = WitnessedBody(urlencode(form).encode(), _FORM)
-        async with (
-            asyncio.timeout(self._timeout),
-            pool.http.post(
-                self._base.join(("oauth2", "token")),
-                data=asked,
-                headers={**headers, **self._headers},
-                **self._how,
-            ) as response,
-        ):
-            asked.check(response)
-            body = AnswerBody(response, RECORD_LIMIT)
-            await body.read()
-        return response.status, body.whole()
+    return Telling(hooks, gate, more, before)

@@ -16,6 +16,13 @@ _NO_SEGMENT = re.compile(r"[/\\?#%\x00-\x20\x7f-\x9f\u2028\u2029\ud800-\udfff]|^
 _UNSENDABLE = r"[\ud800-\udfff]|^(nan|-?inf)$"
 """Half of a surrogate pair, and what is no number: no query can say them."""
 
+_ROUTES = {
+    (collection, length): f"/{collection}" + "/{id}" * (length - 1)
+    for collection in ("tickets", "contacts", "companies", "deals", "routers")
+    for length in (1, 2)
+}
+"""The API's paths to objects, by their first segment and how many they have."""
+
 _BLANK = re.compile(r"[\x00-\x20\x7f]")
 
 
@@ -54,6 +61,13 @@ def segments_of(path: object) -> tuple[str, ...]:
             f'{one_line(str(path), 80)!r} is no path: write "/tickets/123", and a query as params'
         )
     return segments
+
+
+def route_of(segments: tuple[str, ...]) -> str | None:
+    """Return the API's name of a path, "/tickets/{id}", or None when it has none."""
+    if segments == ("dispatch", "router"):
+        return "/dispatch/router"
+    return _ROUTES.get((segments[0], len(segments)))
 
 
 def query_of(params: object) -> dict[str, str]:

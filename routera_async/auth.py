@@ -9,6 +9,7 @@ from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeVar
 from urllib.parse import quote_plus
+from weakref import WeakSet
 
 import orjson
 
@@ -27,6 +28,13 @@ _LASTS = 3600.0
 """Seconds that a token lasts when the token route does not say (API.md shows 3600)."""
 
 V = TypeVar("V")
+
+
+class Listener(Protocol):
+    """What hears of each fetch of a token."""
+
+    def fetched(self, elapsed: float, lasts: float | None, error: str | None) -> None:
+        """Hear what a token lasts, or the name of what its fetch failed with; in seconds."""
 
 
 class Auth(Protocol):
@@ -74,6 +82,7 @@ class _Renewed:
         self._renew_at = math.inf
         self._expires_at = math.inf
         self._fetching: asyncio.Task[RouteraError | None] | None = None
+        self._heard_by = WeakSet[Listener]()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(…)"
@@ -118,18 +127,27 @@ class _Renewed:
         return fetching
 
     async def _renew(self) -> RouteraError | None:
-        self._renew_at = asyncio.get_running_loop().time() + _RENEW_AGAIN
+        began = asyncio.get_running_loop().time()
+        self._renew_at = began + _RENEW_AGAIN
         try:
             token, lasts = await self._fetch()
             self._token = checked_token(token)
         except RouteraError as error:
+            self._tell(began, None, type(error).__name__)
             return error.with_traceback(None)
         except Exception as error:  # noqa: BLE001 (a caller's own provider may raise anything)
+            self._tell(began, None, type(error).__name__)
             return NotSentError(f"no token could be had ({type(error).__name__})")
         now = asyncio.get_running_loop().time()
         self._expires_at = now + lasts
         self._renew_at = self._expires_at - min(_RENEW_BEFORE, lasts / 10)
+        self._tell(began, None if lasts == math.inf else lasts, None)
         return None
+
+    def _tell(self, began: float, lasts: float | None, error: str | None) -> None:
+        elapsed = asyncio.get_running_loop().time() - began
+        for listener in list(self._heard_by):
+            listener.fetched(elapsed, lasts, error)
 
 
 async def _ended(fetching: "asyncio.Task[RouteraError | None]") -> RouteraError | None:
@@ -247,6 +265,15 @@ def in_hand(auth: Auth) -> Callable[[str | None], str | None]:
     if type(auth) in {StaticToken, TokenProvider, _Granted}:
         return auth._in_hand  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001 (our own)
     return lambda _: None
+
+
+def listen(auth: Auth, listener: Listener) -> None:
+    """Have every fetch of a source of tokens told, as long as the listener lives.
+
+    A class of the caller's own tells nothing, and a `StaticToken` has nothing to tell.
+    """
+    if isinstance(auth, _Renewed):
+        auth._heard_by.add(listener)  # noqa: SLF001 (our own)
 
 
 def checked_token(text: object) -> str:

@@ -31,6 +31,7 @@ from .retries import RetryPolicy
 if TYPE_CHECKING:  # what a create needs none of is loaded when it is asked for
     from ._raw import Response
     from .routing import DispatchResult, Routers
+    from .stats import Stats
 
 T = TypeVar("T", bound=Ticket)
 NT = TypeVar("NT", bound=NewTicket)
@@ -52,9 +53,10 @@ class RouteraClient:
     attempt, in seconds, from the moment it is admitted; `deadline` bounds a whole call, with its
     waiting, its attempts and the pauses between them. At most `max_connections` attempts are in
     flight; the rest wait in order, and with `max_waiting` a call that would wait while that many
-    others do raises `Overloaded` at once. `hooks` are told of every attempt. `session` is the
-    caller's own aiohttp session, which is never closed here. `mint_external_ids` gives every create
-    that has no key a fresh external_id, a random UUID, before its first attempt.
+    others do raises `Overloaded` at once. `hooks` are told of every call
+    and its attempts. `session` is the caller's own aiohttp session, which is never closed here.
+    `mint_external_ids` gives every create that has no key a fresh external_id, a random UUID,
+    before its first attempt.
 
     `proxy` is the URL of an HTTP proxy, perhaps with a user and a password, and `tls` the context
     of https connections: own authorities and client certificates are loaded there. The
@@ -234,6 +236,10 @@ class RouteraClient:
         return await request(
             self._session, method, path, params=params, json=json, repeatable=repeatable
         )
+
+    def stats(self) -> "Stats":
+        """Return what the client does now, and has done: cheap, and from any thread."""
+        return self._session.stats()
 
     @property
     def base_url(self) -> str:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import pytest
 
+import routera_async.otel
 import routera_async.sandbox
 from routera_async import RouteraClient
 from routera_async.cli import run
@@ -193,7 +194,10 @@ def served(words):
     return process.returncode
 
 
-@pytest.mark.parametrize("module", [routera_async, routera_async.sandbox], ids=str)
+MODULES = [routera_async, routera_async.otel, routera_async.sandbox]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
 def test_every_public_name_is_in_the_reference(module):
     """docs/reference.md has a directive for each name of `__all__`, and for no other."""
     reference = (DOCS / "reference.md").read_text("utf-8")
@@ -205,7 +209,7 @@ def test_every_public_module_is_in_the_reference():
     """Whatever the reference names belongs to a module that the test above holds to it."""
     reference = (DOCS / "reference.md").read_text("utf-8")
     modules = set(re.findall(r"^::: ([\w.]+)\.\w+$", reference, re.MULTILINE))
-    assert modules == {"routera_async", "routera_async.sandbox"}
+    assert modules == {module.__name__ for module in MODULES}
 
 
 def test_every_page_is_linked():

@@ -411,7 +411,9 @@ async def test_a_cancelled_attempt_is_told_to_hooks(wires, new, token):
         await wire.arrived.wait()
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
-    assert (events[-1].sent, events[-1].status, events[-1].error) == (True, None, "cancelled")
+    *_, attempt, ended = events
+    assert (attempt.sent, attempt.status, attempt.error) == (True, None, "cancelled")
+    assert (ended.outcome, ended.status, ended.error) == ("unknown", None, "cancelled")
 
 
 ECHOES = {

@@ -20,16 +20,18 @@ MAY_IMPORT = {
     "_retrying": {"errors", "retries"},
     "_shapes": {"models", "errors"},
     "_codec": {"_shapes", "models", "errors"},
+    "stats": set(),
     "auth": {"errors"},
     "_budget": {"retries"},
     "_limits": set(),
-    "_pool": {"_budget", "_limits", "errors", "retries"},
+    "_pool": {"_budget", "_limits", "errors", "retries", "stats"},
     "_evidence": {"errors", "retries"},
     "_urls": {"errors"},
     "_options": {"errors", "retries"},
     "_listing": {"errors", "models"},
     "_how": {"_pool", "_urls", "_version", "auth"},
-    "_telling": {"_evidence", "_hooks", "errors", "events"},
+    "_telling": {"_evidence", "_hooks", "_options", "_urls", "errors", "events"},
+    "_token_route": {"_evidence", "_how", "_pool", "_urls"},
     "_session": {
         "_evidence",
         "_hooks",
@@ -38,11 +40,13 @@ MAY_IMPORT = {
         "_pool",
         "_retrying",
         "_telling",
+        "_token_route",
         "_urls",
         "auth",
         "errors",
         "events",
         "retries",
+        "stats",
     },
     "_answers": {"_codec", "_listing", "_session", "errors", "models", "retries"},
     "_raw": {"_codec", "_session", "_urls", "errors", "retries"},
@@ -116,7 +120,9 @@ MAY_IMPORT = {
         "resources",
         "routing",
         "retries",
+        "stats",
     },
+    "otel": {"_version", "events"},
     "bulk.__init__": set(),
     "bulk.rows": {"errors"},
     "bulk.cells": {"errors"},
@@ -150,7 +156,7 @@ MAY_IMPORT = {
 }
 """Imports point down only: each module, and all of ours that it may import."""
 
-SENDING = {"_session", "_pool", "_evidence"}
+SENDING = {"_session", "_token_route", "_pool", "_evidence"}
 """What one exchange is made of."""
 
 

@@ -95,8 +95,9 @@ def test_what_is_not_used_is_not_loaded():
     client = loaded_by("from routera_async import NewTicket, RouteraClient; RouteraClient('a.b.c')")
     assert "routera_async.client" in client
     assert not {name for name in client if name.startswith("routera_async.bulk")}
+    assert not {name for name in client if name.startswith("opentelemetry")}
     assert not {"sqlite3", "csv", "routera_async.importing", "routera_async.sandbox"} & client
-    assert not {f"routera_async.{name}" for name in ("events", "routing", "_raw")} & client
+    assert not {f"routera_async.{name}" for name in ("events", "routing", "stats", "_raw")} & client
     assert "tenacity" not in client
 
 

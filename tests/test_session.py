@@ -19,6 +19,8 @@ from routera_async import (
     OutcomeUnknown,
     Overloaded,
     RateLimitedError,
+    RequestFinished,
+    RequestStarted,
     RetryBudget,
     RetryPolicy,
     RetryScheduled,
@@ -28,7 +30,8 @@ from routera_async import (
     UnauthorizedError,
 )
 
-TICKETS = "https://api.routera.io/tickets"
+BASE = "https://api.routera.io"
+TICKETS = f"{BASE}/tickets"
 REQUEST = (
     b'{"fields":{"external_id":"ext-001","ticket_name":"Support request",'
     b'"pipeline":"default","ticket_stage":"new"}}'
@@ -517,21 +520,25 @@ def test_what_an_auth_returns_is_checked(virtually, answers, new, bad):
 
 
 def test_hooks_are_told_of_every_attempt(virtually, answers, flat, new):
-    """A hook is told when an attempt starts, ends, and is to be made again, in order."""
+    """A hook is told when a call and its attempts start and end, and are made again, in order."""
     answers.post(TICKETS, status=500)
     answers.post(TICKETS, status=201, body=flat)
     first, second = [], []
     create(virtually, new, hooks=[first.append, second.append])
     assert first == second
-    call = {"method": "POST", "path": "/tickets"}
-    delay = first[2].delay
+    call = {"method": "POST", "path": "/tickets", "call": first[0].call}
+    delay = first[3].delay
     ended = {"sent": True, "error": None, "elapsed": 0.0}
     assert first == [
+        RequestStarted(**call, route="/tickets", base_url=BASE),
         AttemptStarted(**call, number=1),
         AttemptFinished(**call, number=1, status=500, **ended),
         RetryScheduled(**call, number=2, delay=delay),
         AttemptStarted(**call, number=2),
         AttemptFinished(**call, number=2, status=201, **ended),
+        RequestFinished(
+            **call, outcome="created", attempts=2, status=201, error=None, elapsed=delay
+        ),
     ]
     assert 0 <= delay <= 0.2
 
@@ -541,15 +548,23 @@ def test_hooks_are_told_of_what_was_not_sent(virtually, answers, new):
     answers.post(TICKETS, exception=OSError("No route to host"))
     events = []
     create(virtually, new, hooks=[events.append], retry=RetryPolicy(max_attempts=1))
-    assert attrs.asdict(events[-1]) == {
-        "method": "POST",
-        "path": "/tickets",
+    call = {"method": "POST", "path": "/tickets", "call": events[0].call}
+    assert attrs.asdict(events[-2]) == {
+        **call,
         "number": 1,
         "sent": False,
         "status": None,
         "error": "OSError: No route to host",
         "elapsed": 0.0,
         "retry_after": None,
+    }
+    assert attrs.asdict(events[-1]) == {
+        **call,
+        "outcome": "not_sent",
+        "attempts": 1,
+        "status": None,
+        "error": "NotSentError",
+        "elapsed": 0.0,
     }
 
 
@@ -564,7 +579,7 @@ def test_a_hook_that_raises_breaks_nothing(virtually, answers, flat, new, caplog
 
     ticket, _ = create(virtually, new, hooks=[faulty, events.append])
     assert ticket.external_id == "ext-001"
-    assert len(events) == 5
+    assert len(events) == 7
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("routera_async", logging.ERROR)
     assert "out of order" in caplog.text

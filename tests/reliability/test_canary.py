@@ -1,4 +1,4 @@
-"""No token and no secret is shown: in no log, error, pickle, warning, event or traceback."""
+"""No token and no secret is shown: in no log, error, pickle, warning, event, span or traceback."""
 
 import asyncio
 import base64
@@ -12,6 +12,8 @@ import warnings
 from typing import get_args
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 
 from routera_async import (
     ClientCredentials,
@@ -19,7 +21,9 @@ from routera_async import (
     RouteraClient,
     RouteraError,
     TokenProvider,
+    log_hook,
 )
+from routera_async.otel import OtelHook
 from routera_async.sandbox import Fault, FaultName, Sandbox
 from tests.reliability.hostile import ECHOED, TABLE
 from tests.reliability.wire import (
@@ -74,6 +78,9 @@ class Reader(logging.Handler):
         self.leaks = []
         self.blocks = set()
         self.look_for(TOKEN.removeprefix(HEADER_OF_ANY_JWT), PROVIDED, GRANTED, SECRET)
+        tracing = TracerProvider()
+        tracing.add_span_processor(SimpleSpanProcessor(self))
+        self.hooks = [self.event, log_hook, OtelHook(tracer_provider=tracing)]
 
     def look_for(self, *canaries):
         """Add what must not be seen."""
@@ -87,12 +94,12 @@ class Reader(logging.Handler):
             self.leaks += [text[max(0, at - 200) : at + 100] for at in found if at >= 0]
 
     def emit(self, record):
-        """Read a log record, its arguments, and the variables of our frames in its traceback.
+        """Read a log record, all its fields, and the variables of our frames in its traceback.
 
         asyncio's own debug log of a broken socket has the bytes that it was sending in a frame of
         asyncio's: nobody can send a token without that.
         """
-        self.read(self._formatter.format(record), repr(record.args))
+        self.read(self._formatter.format(record), repr(vars(record)))
         if record.exc_info:
             trace = traceback.TracebackException(*record.exc_info, capture_locals=True)
             self.read(*(repr(at.locals) for at in trace.stack if "/routera_async/" in at.filename))
@@ -108,6 +115,14 @@ class Reader(logging.Handler):
         self.read("".join(traceback.format_exception(error)))
         full = traceback.TracebackException.from_exception(error, capture_locals=True)
         self.read("".join(full.format()))
+
+    def export(self, spans):
+        """Read spans, as their exporter."""
+        self.read(*(span.to_json() for span in spans))
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self):
+        """Be an exporter."""
 
     def event(self, event):
         """Be a hook."""
@@ -175,7 +190,7 @@ async def _over_all_answers(auth, reader, names):
         hostile = TABLE[name]
         kind = "create keyed" if len(name) % 2 else "get"
         server = Server(_granting(_echoing(hostile.steps)), early=hostile.early)
-        settings = {"auth": AUTHS[auth](), "hooks": [reader.event]}
+        settings = {"auth": AUTHS[auth](), "hooks": reader.hooks}
         async with server, client_of(server, **settings) as client:
             reader.read(repr(client), repr(vars(client)), repr(vars(client._session)))
             await _meet(CALLS[kind].make(client), reader)
@@ -262,7 +277,7 @@ async def _cut_off(auth, reader):
     for answer, cut in itertools.product(points, CUTS):
         kind = next(kinds)
         async with Server(answer) as server:
-            settings = {"auth": AUTHS[auth](), "hooks": [reader.event], "retry": PATIENT}
+            settings = {"auth": AUTHS[auth](), "hooks": reader.hooks, "retry": PATIENT}
             async with client_of(server, **settings) as client:
                 await _meet(cut(CALLS[kind].make(client)), reader)
             async with client_of(server, **settings, max_connections=1) as client:
@@ -287,7 +302,7 @@ async def _over_a_sandbox(reader):
             ClientCredentials(pair[0], SECRET),
         ]
         for auth in auths:
-            async with client_of(sandbox, auth=auth, hooks=[reader.event]) as client:
+            async with client_of(sandbox, auth=auth, hooks=reader.hooks) as client:
                 for make in (
                     lambda tickets: tickets.create(NEW),
                     lambda tickets: tickets.create({**NAMES, "no_such_field": 1}),
@@ -305,7 +320,7 @@ async def _over_all_faults(reader):
         for name, auth, kind in itertools.product(get_args(FaultName), auths, CALLS):
             fault = Fault(name, location="/tickets") if name == "redirect" else Fault(name)
             sandbox.faults.script(fault, fault)
-            settings = {"auth": auth, "hooks": [reader.event], "timeout": _SOON}
+            settings = {"auth": auth, "hooks": reader.hooks, "timeout": _SOON}
             async with client_of(sandbox, **settings) as client:
                 await _meet(CALLS[kind].make(client), reader)
             sandbox.faults.clear()
@@ -347,7 +362,7 @@ KEY = "canary-of-an-extra-header-that-is-long"
 async def _through(proxy, reader, auth, scheme):
     """Read what a client of a proxy shows of itself, and of its calls, cut off or not."""
     url = proxy.replace("http://", f"http://user:{PASSWORD}@")
-    settings = {"proxy": url, "timeout": _SOON, "retry": AT_ONCE, "hooks": [reader.event]}
+    settings = {"proxy": url, "timeout": _SOON, "retry": AT_ONCE, "hooks": reader.hooks}
     async with RouteraClient(AUTHS[auth](), base_url=f"{scheme}://127.0.0.1:9", **settings) as made:
         client = made.with_options(headers={"X-Key": KEY})
         session = client._session

@@ -30,6 +30,7 @@ from routera_async import (
 from routera_async import _budget as budget
 from routera_async import _evidence as evidence
 from routera_async import _pool as pool
+from routera_async import _telling as telling
 
 from .scenario import simulate
 
@@ -116,6 +117,16 @@ def _forget_what_was_cut_off() -> Any:
 
 def _forget_what_was_refused() -> Any:
     return patch.object(evidence.Call, "refused", property(lambda _: None, lambda *_: None))
+
+
+def _never_tell_of_a_cancelled_end() -> Any:
+    real = telling.Telling.finished
+
+    def finished(self: Any, call: Any, outcome: str, error: str | None, elapsed: float) -> None:
+        if error != "cancelled":
+            real(self, call, outcome, error, elapsed)
+
+    return patch.object(telling.Telling, "finished", finished)
 
 
 def _drop_before_draining() -> Any:
@@ -220,6 +231,7 @@ BUGS = [
         test="tests/test_evidence.py::test_a_status_decides_though_the_deadline_cuts_its_body_off",
     ),
     Bug("keep a place when cancelled", _leak_places),
+    Bug("tell no hook that a cancelled call has ended", _never_tell_of_a_cancelled_end),
     Bug("send a refused token again after a failed fetch", _forget_what_was_refused),
     Bug(
         "drop the pool before it is drained",

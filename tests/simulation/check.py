@@ -8,7 +8,8 @@ I4   duplicate: none of ours unless `.ours`; and then somebody's record holds th
 I5   unknown: only when an attempt is unknown, and one that may have left; or for what
      `create_many` does not send, since an earlier row has its key
 I6   every call ends in one outcome, or as cancelled; in time, if it has a deadline
-I7   the hook hears of every attempt, and of each that reached the server that it was sent
+I7   the hook hears of every call once that it began and once that it ended, and how; of every
+     attempt in between, and of each that reached the server that it was sent
 I8   no more attempts than the policy allows, but for the probes of an import; none after an answer
      that decides; and none of a row without a key after a lost answer
 I9   nothing of ours arrives at another origin (seen by `server._Trap`)
@@ -37,6 +38,9 @@ _AGAIN = {408, 429, 500, 502, 503, 504, 401}
 """Answers after which a call may be sent again, key or not."""
 
 _TRANSIENT = {500, 502, 503, 504}
+
+_SAID_ABOVE = {("duplicate", "created"), ("duplicate", "unknown"), ("rejected", "not_sent")}
+"""What a hook is told of a call, and what those above make of it who know its key or its import."""
 
 
 def check(run: Run) -> None:
@@ -152,6 +156,17 @@ def _heard(row: Row) -> Iterator[tuple[str, str]]:
     for result in row.results:
         if result.attempts is not None and len(result.attempts) != len(row.finished):
             yield "I7 told", f"{len(row.finished)} attempts, {len(result.attempts)} told"
+    numbers = {event.call for event in (*row.calls, *row.started, *row.finished, *row.ends)}
+    if not len(row.calls) == len(row.ends) == len(numbers) <= 1:
+        yield "I7 paired", f"calls {row.calls} ended as {row.ends}"
+    for end, result in zip(row.ends, row.results, strict=False):
+        if end.attempts != len(row.finished):
+            yield "I7 told", f"{len(row.finished)} attempts, told as {end.attempts}"
+        told = (end.outcome, result.status)
+        if len(set(told)) > 1 and told not in _SAID_ABOVE and "cancelled" not in told:
+            yield "I7 outcome", f"{result.status}, told as {end.outcome}"
+        if (result.status == "cancelled") != (end.error == "cancelled"):
+            yield "I7 cancelled", f"{result.status}, told as {end.error}"
 
 
 def _sends(run: Run, row: Row) -> Iterator[tuple[str, str]]:

@@ -27,6 +27,8 @@ from routera_async.events import (
     AttemptStarted,
     Event,
     ImportPaused,
+    RequestFinished,
+    RequestStarted,
     RetryScheduled,
 )
 from routera_async.retries import RetryBudget
@@ -320,10 +322,14 @@ class Run:
     def _hear(self, event: Event) -> None:
         self.paused |= isinstance(event, ImportPaused)
         row = ROW.get()
-        if not isinstance(event, AttemptStarted | AttemptFinished | RetryScheduled):
+        if not hasattr(event, "call"):
             return
         assert row is not None
-        if isinstance(event, AttemptStarted):
+        if isinstance(event, RequestStarted):
+            row.calls.append(event)
+        elif isinstance(event, RequestFinished):
+            row.ends.append(event)
+        elif isinstance(event, AttemptStarted):
             row.started.append(event)
         elif isinstance(event, AttemptFinished):
             row.finished.append(event)
@@ -332,7 +338,7 @@ class Run:
                 self._refused.add(row.token)
             told = f"{event.number} {event.sent} {event.status} {event.error}"
             self.world.note(row, f"attempt {told}")
-        else:
+        elif isinstance(event, RetryScheduled):
             self.world.note(row, f"again in {event.delay:.9f}")
 
     # -- the callers -----------------------------------------------------------------------------
@@ -366,7 +372,7 @@ class Run:
             held = pool._free != min(
                 filter(None, (self.plan.max_connections, self.plan.connector_limit))
             )
-            if held or pool._waiting or pool._calls:
+            if held or pool.queued or pool.under_way:
                 self.world.wrong(None, "I10 leak", f"the pool is not whole: {vars(pool)}")
 
     async def _close(self) -> None:

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from routera_async.events import AttemptFinished, AttemptStarted
+from routera_async.events import (
+    AttemptFinished,
+    AttemptStarted,
+    RequestFinished,
+    RequestStarted,
+)
 
 from .loop import SimLoop
 
@@ -75,6 +80,8 @@ class Row:
     began: float | None = None
     ended: float | None = None
     results: list[Result] = attrs.field(factory=list)
+    calls: list[RequestStarted] = attrs.field(factory=list)
+    ends: list[RequestFinished] = attrs.field(factory=list)
     started: list[AttemptStarted] = attrs.field(factory=list)
     finished: list[AttemptFinished] = attrs.field(factory=list)
     connects: list[str] = attrs.field(factory=list)

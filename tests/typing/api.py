@@ -40,6 +40,8 @@ from routera_async import (
     Objects,
     Outcome,
     Page,
+    RequestFinished,
+    RequestStarted,
     Response,
     ResponseError,
     RetryPolicy,
@@ -52,12 +54,18 @@ from routera_async import (
     RouterUser,
     RowInDoubt,
     StaticToken,
+    Stats,
     Summary,
     Ticket,
     TokenProvider,
+    TokenRefreshed,
+    TokenRefreshFailed,
+    TracingHook,
     Verdict,
     import_file,
+    log_hook,
 )
+from routera_async.otel import OtelHook
 
 NEW = NewTicket(ticket_name="a", pipeline="b", ticket_stage="c", custom={"priority": None})
 
@@ -124,7 +132,7 @@ class OwnAuth:
 
 
 def count(event: Event, /) -> None:
-    """Be a hook."""
+    """Be a hook that hears of attempts and imports."""
     match event:
         case AttemptStarted():
             assert_type(event.number, int)
@@ -144,10 +152,39 @@ def count(event: Event, /) -> None:
             assert_type(event.wait, float)
 
 
+def watch(event: Event, /) -> None:
+    """Be a hook that hears of calls and tokens."""
+    match event:
+        case RequestStarted():
+            assert_type(event.route, str | None)
+        case RequestFinished():
+            assert_type(event.outcome, str)
+        case TokenRefreshed():
+            assert_type(event.lasts, float | None)
+        case TokenRefreshFailed():
+            assert_type(event.error, str)
+
+
+class OwnTracing:
+    """A tracing hook of the user's own."""
+
+    def __call__(self, event: Event, /) -> None:
+        """Be a hook."""
+
+    def listens(self) -> bool:
+        """Listen to every call."""
+        return True
+
+    def headers(self, event: AttemptStarted, /) -> dict[str, str]:
+        """Return headers."""
+        return {"X-Call": str(event.call)}
+
+
 def auths(session: aiohttp.ClientSession) -> None:
     """Make clients of every kind of auth, with every setting."""
     own: Auth = OwnAuth()
     hook: Hook = count
+    tracing: TracingHook = OwnTracing()
     RouteraClient("eyJ")
     RouteraClient(fetch)
     RouteraClient(own)
@@ -166,13 +203,15 @@ def auths(session: aiohttp.ClientSession) -> None:
         deadline=60.0,
         max_connections=10,
         max_waiting=100,
-        hooks=[hook, count],
+        hooks=[hook, count, watch, tracing, log_hook, OtelHook()],
         session=session,
         mint_external_ids=True,
         proxy="http://proxy:3128",
         tls=ssl.create_default_context(),
     )
     assert_type(RouteraClient.from_env(timeout=5.0), RouteraClient)
+    assert_type(RouteraClient("eyJ").stats(), Stats)
+    assert_type(RouteraClient("eyJ").stats().wait_p95, float)
 
 
 async def tickets(fields: Mapping[str, Any]) -> None:
