@@ -339,6 +339,7 @@ async def test_a_gate_hears_where_nobody_listens(sandbox, new):
     class Gate:
         """Lets everything through, and keeps what it is told."""
 
+        stands_open = False
         told: ClassVar[list[str]] = []
 
         async def enter(self):
