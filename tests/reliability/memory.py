@@ -10,6 +10,7 @@ import resource
 import sys
 from pathlib import Path
 
+import routera_async._retrying  # noqa: F401 (loaded by the first retry: no memory of an answer)
 from routera_async import RouteraError
 from tests.reliability.hostile import GOOD, GREEDY, TABLE
 from tests.reliability.wire import CALLS, Server, client_of
