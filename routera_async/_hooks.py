@@ -1,9 +1,13 @@
 """What a client takes as a hook: known without the events, which only a client with one loads."""
 
+import logging
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from .events import Event
+
+
+_log = logging.getLogger("routera_async")
 
 
 class Hook(Protocol):
@@ -11,3 +15,20 @@ class Hook(Protocol):
 
     def __call__(self, event: "Event", /) -> None:
         """Take note of one event, quickly."""
+
+
+class Guarded:
+    """A hook of an import that breaks nothing: what it raises is logged, once."""
+
+    def __init__(self, hook: Hook) -> None:
+        self._hook = hook
+        self._is_faulty = False
+
+    def __call__(self, event: "Event", /) -> None:
+        """Tell the hook of an event."""
+        try:
+            self._hook(event)
+        except Exception:  # noqa: BLE001 (whatever it is, the import goes on)
+            if not self._is_faulty:
+                self._is_faulty = True
+                _log.exception("a hook raised; the import goes on, and this is not said again")

@@ -277,7 +277,7 @@ class Pool:
     @property
     def parked(self) -> int:
         """How many wait for a token to be sent again with."""
-        return sum(bucket.waiting for bucket in self._buckets.values()) if self._buckets else 0
+        return sum(each.waiting for each in list(self._buckets.values())) if self._buckets else 0
 
     @property
     def in_flight(self) -> int:

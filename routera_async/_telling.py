@@ -68,7 +68,7 @@ class Telling:
         self._of_attempts = first + self._of_gate + last
         self._tracing = tuple(hook for hook in self.of_calls if _is_tracing(hook))
         self._always = len(self._tracing) < len(self.of_calls)
-        self._faulty: set[int] = before._faulty if before else set()  # noqa: SLF001
+        self._faulty: list[Hook] = list(before._faulty) if before else []  # noqa: SLF001
 
     def started(self, call: Call, segments: tuple[str, ...], base_url: str) -> None:
         """Give a number to a call that somebody listens to, and tell that it was made."""
@@ -160,8 +160,8 @@ class Telling:
         return headers
 
     def _raised(self, hook: Hook) -> None:
-        if id(hook) not in self._faulty:
-            self._faulty.add(id(hook))
+        if not any(each is hook for each in self._faulty):  # they need not be hashable
+            self._faulty.append(hook)
             _log.exception("a hook raised; the calls go on, and this is not said again")
 
 

@@ -81,7 +81,7 @@ class AttemptFinished:
 
 @attrs.frozen
 class RetryScheduled:
-    """A call will be sent again after `delay` seconds."""
+    """A call will be sent again, not before `delay` seconds, and once there is a retry token."""
 
     method: str
     path: str

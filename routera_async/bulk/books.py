@@ -10,6 +10,7 @@ closes    journal.settle                        ->  whoever waits for its key go
 import asyncio
 import json
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, suppress
 from typing import Any, Literal, Protocol, cast
@@ -35,6 +36,9 @@ _TURN = 0.01
 MOST_IN_DOUBT = 10_000
 """Rows that are reconciled at the end of an import; more stay unknown, in the journal."""
 
+
+_Line = deque[tuple[int, asyncio.Future[None]]]
+"""The rows that wait for a key, in order, and what tells each that it is the next."""
 
 _OF = "\0"
 """Between the name and the value of a key that is no external_id."""
@@ -115,7 +119,7 @@ class ImportBooks:
         self._clock = clock
         self._keys = Keys()
         self._claims: dict[int, str] = {}  # the keys of the rows under way
-        self._under_way: dict[str, asyncio.Event | None] = {}  # an event where a row waits for it
+        self._under_way: dict[str, _Line | None] = {}  # a line where rows wait for it
         self._in_doubt: dict[int, Entry] = {}
         self._last = -1 if journal is None else journal.last  # row of earlier runs
         self._asked = 0  # rows that `known` was asked for, or has gone through by itself
@@ -168,8 +172,12 @@ class ImportBooks:
         key = _claimed(new)
         if key is None or key not in self._under_way or row in self._in_doubt:
             return None
-        self._under_way[key] = ended = self._under_way[key] or asyncio.Event()
-        return ended.wait()
+        if row in self._claims:  # it has waited, and is the next
+            return None
+        turn = asyncio.get_running_loop().create_future()
+        self._under_way[key] = line = self._under_way[key] or deque()
+        line.append((row, turn))
+        return turn
 
     def opens(self, row: int, new: Sendable, given: Any) -> Outcome[Any] | None:
         """Return the outcome of a row that must not be sent, or None."""
@@ -241,13 +249,17 @@ class ImportBooks:
 
     def _claim(self, row: int, key: str, *, in_doubt: bool) -> tuple[int, OutcomeName] | None:
         """Return the earlier row that has this key, and what became of it; None: go on."""
+        if in_doubt and key in self._under_way:
+            return None
         first, status = self._keys.claim(key, row)
         if first == row:
             self._claims[row] = key
-            self._under_way[key] = None
+            self._under_way.setdefault(key)
             return None
         if in_doubt:
             return None
+        if self._claims.pop(row, None) is not None:
+            self._hand_on(key)
         if status is None:
             raise JournalError("the keys of the input could not be kept")
         return first, status
@@ -258,8 +270,18 @@ class ImportBooks:
         if key is not None:
             with suppress(JournalError):  # whoever waits for the key will meet it too
                 self._keys.settle(key, status)
-            if (ended := self._under_way.pop(key)) is not None:
-                ended.set()
+            self._hand_on(key)
+
+    def _hand_on(self, key: str) -> None:
+        """Let the row have a key that has waited for it longest; no later one comes before it."""
+        line = self._under_way.pop(key)
+        while line:
+            row, turn = line.popleft()
+            if not turn.done():  # else it was cut off
+                self._claims[row] = key
+                self._under_way[key] = line
+                turn.set_result(None)
+                return
 
 
 async def rejected_again(journal: Journal, rows: Iterator[Row]) -> AsyncGenerator[Outcome[Any]]:

@@ -13,14 +13,13 @@ number; its one timer is cancelled by `close`.
 """
 
 import asyncio
-import logging
 import math
 from collections import deque
 from collections.abc import Sequence
 
 import attrs
 
-from routera_async._hooks import Hook
+from routera_async._hooks import Guarded, Hook
 from routera_async.errors import ConfigurationError, NotSentError
 from routera_async.events import (
     AttemptFinished,
@@ -43,8 +42,6 @@ _DOUBLINGS = 10
 
 _CANCELLED = "cancelled"
 """How the session calls an attempt that its caller ended; that says nothing of the server."""
-
-_log = logging.getLogger("routera_async")
 
 
 @attrs.frozen
@@ -125,7 +122,7 @@ class Limiter:
         self._rate = None if rate is None else Rate(rate, self._loop.time)
         self._timeout = timeout
         self._retry_after_max = retry_after_max
-        self._hooks = tuple(hooks)
+        self._hooks = tuple(map(Guarded, hooks))
         self._held = 0
         self._under_way = 0
         self._rows: deque[_Waiter] = deque()
@@ -375,10 +372,7 @@ class Limiter:
 
     def _tell(self, event: Event) -> None:
         for hook in self._hooks:
-            try:
-                hook(event)
-            except Exception:  # noqa: BLE001 (whatever it is, the import goes on)
-                _log.exception("a hook raised; the import goes on")
+            hook(event)
 
 
 class _Slot:

@@ -1,7 +1,6 @@
 """Many creates as one import: the engine under a limiter, by its books, reconciled at the end."""
 
 import asyncio
-import logging
 import time
 from collections.abc import (
     AsyncGenerator,
@@ -19,7 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 
-from routera_async._hooks import Hook
+from routera_async._hooks import Guarded, Hook
 from routera_async.errors import ConfigurationError, RouteraError
 from routera_async.events import Event, ImportReconciling, RowInDoubt
 
@@ -36,8 +35,6 @@ from .engine import Outcome, Written, run
 from .journal import Entry, Journal
 from .limiter import Limiter
 from .reconcile import Doubt, Flat, Verdict, reconcile
-
-_log = logging.getLogger("routera_async")
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -137,7 +134,13 @@ async def create_many(
     )
     books = ImportBooks(journal, on_repeat=bulk.on_repeat, derive=bulk.derive_keys, clock=clock)
     work = _Many(
-        verbs(limiter), books, journal, bulk=bulk, hooks=tuple(hooks), stop=stop, clock=clock
+        verbs(limiter),
+        books,
+        journal,
+        bulk=bulk,
+        hooks=tuple(map(Guarded, hooks)),
+        stop=stop,
+        clock=clock,
     )
     stopping = None if stop is None else asyncio.create_task(_stop_when(stop, limiter))
     try:
@@ -335,7 +338,7 @@ async def reconcile_journal(
         began=journal.started,
         journal=journal,
         quarantine=quarantine,
-        hooks=hooks,
+        hooks=tuple(map(Guarded, hooks)),
         clock=clock,
     )
     rows = {doubt.row for doubt in doubts}
@@ -432,10 +435,7 @@ async def _unless(stop: asyncio.Event | None, work: Coroutine[Any, Any, T]) -> T
 
 def _tell(hooks: Sequence[Hook], event: Event) -> None:
     for hook in hooks:
-        try:
-            hook(event)
-        except Exception:  # noqa: BLE001 (whatever it is, the import goes on)
-            _log.exception("a hook raised; the import goes on")
+        hook(event)
 
 
 def _time(seconds: float) -> datetime:

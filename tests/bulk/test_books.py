@@ -251,6 +251,18 @@ def test_a_repeat_waits_for_the_first(journalled, ending):
         assert "1 begins" not in order
 
 
+@pytest.mark.parametrize("ending", ["rejected", "not_sent"])
+@pytest.mark.parametrize("concurrency", [2, 3, 4])
+def test_no_later_row_overtakes_one_that_waits(journalled, ending, concurrency):
+    """A key that is given up goes to who has waited longest, not to a row that is just read."""
+    rows = [("k", ending), ("k", ending), ("k",), ("a",), ("k",), ("k",)]
+    import_ = Import(*rows)
+    found = journalled(lambda journal: import_.run(journal, concurrency=concurrency))
+    statuses = [found[row].status for row in range(6)]
+    assert statuses == [ending, ending, "created", "created", "duplicate", "duplicate"]
+    assert [row for row in import_.sent if row != 3] == [0, 1, 2]
+
+
 @pytest.mark.parametrize("kind", [ZeroDivisionError, asyncio.CancelledError])
 def test_a_bug_leaves_nobody_waiting(journalled, kind):
     """What is no error of ours is raised, and whoever waits for that row's key does not hang."""
