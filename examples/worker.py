@@ -42,7 +42,7 @@ GRACE = 20.0
 
 
 async def done(routera: RouteraClient, job: dict[str, str]) -> str:
-    """Make a ticket of a job, however long Routera is away, and return what became of it."""
+    """Make a ticket of a job, however long it takes, and return what became of it."""
     new = NewTicket(
         ticket_name=job["ticket_name"],
         pipeline="default",

@@ -107,7 +107,10 @@ def checked_base_url(text: object) -> str:
     if url.user or url.password or url.query_string or url.fragment:
         raise ConfigurationError("base_url must be a scheme, a host and perhaps a path, no more")
     if url.scheme not in {"http", "https"} or not host:
-        raise ConfigurationError(f"base_url must begin with https:// and name a host, not {text!r}")
+        raise ConfigurationError(
+            "base_url must begin with https:// (http:// for this machine alone) and name a host, "
+            f"not {text!r}"
+        )
     if url.scheme == "http" and not _is_loopback(host):
         raise ConfigurationError(f"http:// would show the token to the network: https://{host}")
     return str(url).rstrip("/")

@@ -408,7 +408,7 @@ async def test_the_page_names_every_metric(telemetry, sandbox, token, new):
         for name, metric in telemetry.metrics().items()
     }
     documented = {
-        ticked(row[0]).pop(): (ticked(row[2]), ticked(row[4])) for row in table("## Metrics")
+        ticked(row[0]).pop(): (ticked(row[1]), ticked(row[3])) for row in table("## Metrics")
     }
     assert found == documented
 
