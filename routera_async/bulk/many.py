@@ -133,15 +133,8 @@ async def create_many(
         hooks=hooks,
     )
     books = ImportBooks(journal, on_repeat=bulk.on_repeat, derive=bulk.derive_keys, clock=clock)
-    work = _Many(
-        verbs(limiter),
-        books,
-        journal,
-        bulk=bulk,
-        hooks=tuple(map(Guarded, hooks)),
-        stop=stop,
-        clock=clock,
-    )
+    told = tuple(map(Guarded, hooks))
+    work = _Many(verbs(limiter), books, journal, bulk=bulk, hooks=told, stop=stop, clock=clock)
     stopping = None if stop is None else asyncio.create_task(_stop_when(stop, limiter))
     try:
         outcomes = run(

@@ -47,7 +47,7 @@ def print_summary(console: Console, summary: Summary, *, dry_run: bool) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
-    rate = summary.read / summary.seconds if summary.seconds else 0.0
+    rate = (summary.read - summary.resumed) / summary.seconds if summary.seconds else 0.0
     for name, value in [
         ("read", f"{summary.read:,}"),
         ("created", f"{summary.created:,}"),

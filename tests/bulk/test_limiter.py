@@ -788,6 +788,7 @@ def test_a_hook_that_raises_breaks_nothing(virtually, caplog):
 
     assert virtually(scenario()).created == 500
     assert "ZeroDivisionError" in caplog.text
+    assert caplog.text.count("a hook raised") == 1
 
 
 def test_an_open_gate_costs_next_to_nothing(virtually):
