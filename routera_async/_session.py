@@ -301,7 +301,12 @@ class Session:
         async def attempt() -> Evidence:
             if met:
                 raise met.pop()
-            result = await self._attempt(call, pool)
+            made = call.made
+            try:
+                result = await self._attempt(call, pool)
+            finally:
+                if call.made == made:
+                    tokens.give(1.0)  # nothing was sent for it
             if isinstance(result, Evidence):
                 tokens.give(1.0)
                 return result

@@ -409,6 +409,29 @@ def test_calls_that_succeed_earn_retries(virtually, answers, flat, new):
     assert virtually(main()) < 60
 
 
+def test_a_retry_that_is_never_sent_gives_its_token_back(virtually, answers, flat, new):
+    """Cancelled while it waits in line, it has cost the server nothing."""
+    budget = RetryBudget(capacity=1, per_second=1e-9, per_success=0)
+    policy = RetryPolicy(wait_initial=0, budget=budget)
+    answers.post(TICKETS, status=503)
+    answers.post(TICKETS, callback=after(20, body=flat))
+    answers.post(TICKETS, status=503)
+    answers.post(TICKETS, status=201, body=flat)
+
+    async def main():
+        async with RouteraClient("eyJ", max_connections=1, retry=policy) as client:
+            first, second = (asyncio.create_task(client.tickets.create(new)) for _ in range(2))
+            await asyncio.sleep(10)
+            first.cancel()
+            await asyncio.gather(first, second, return_exceptions=True)
+            await client.tickets.create(new)
+        return first.cancelled(), asyncio.get_running_loop().time()
+
+    was_cancelled, seconds = virtually(main())
+    assert was_cancelled
+    assert seconds < 60
+
+
 def test_a_refused_token_is_replaced_once(virtually, answers, flat, new):
     """After a 401 the call is sent again at once with the provider's next token."""
     answers.post(TICKETS, status=401)
