@@ -18,17 +18,26 @@ class Hook(Protocol):
 
 
 class Guarded:
-    """A hook of an import that breaks nothing: what it raises is logged, once."""
+    """A hook that breaks nothing: what it raises is logged, once."""
 
     def __init__(self, hook: Hook) -> None:
-        self._hook = hook
+        self.hook = hook
         self._is_faulty = False
 
     def __call__(self, event: "Event", /) -> None:
         """Tell the hook of an event."""
         try:
-            self._hook(event)
-        except Exception:  # noqa: BLE001 (whatever it is, the import goes on)
-            if not self._is_faulty:
-                self._is_faulty = True
-                _log.exception("a hook raised; the import goes on, and this is not said again")
+            self.hook(event)
+        except Exception:  # noqa: BLE001 (whatever it is, what it watches goes on)
+            self.raised()
+
+    def raised(self) -> None:
+        """Log what the hook has just raised, unless it has raised before."""
+        if not self._is_faulty:
+            self._is_faulty = True
+            _log.exception("a hook raised; what it watches goes on, and this is not said again")
+
+
+def guarded(hook: Hook) -> Guarded:
+    """Return a hook that breaks nothing: itself, when it is one already."""
+    return hook if isinstance(hook, Guarded) else Guarded(hook)

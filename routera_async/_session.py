@@ -199,7 +199,7 @@ class Session:
         """Return one in the background whose attempts pass a gate, which hears of each as hooks."""
         other = self.in_background()
         other._gate = gate  # noqa: SLF001 (it is one of our own)
-        other._telling = _telling(self.hooks, gate, hooks, before=self._telling)  # noqa: SLF001
+        other._telling = _telling(self.hooks, gate, hooks)  # noqa: SLF001
         return other
 
     def _own_headers(self, options: Options) -> dict[str, str]:
@@ -447,11 +447,10 @@ def _telling(
     hooks: Sequence[Hook],
     gate: Gate | None = None,
     more: Iterable[Hook] = (),
-    before: "Telling | None" = None,
 ) -> "Telling | None":
     """Return what tells hooks, or None when there are none."""
     if not hooks and gate is None:
         return None
     from ._telling import Telling  # noqa: PLC0415 (most clients have no hooks)
 
-    return Telling(hooks, gate, more, before)
+    return Telling(hooks, gate, more)

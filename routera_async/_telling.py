@@ -1,6 +1,5 @@
 """What a client's hooks are told of each call; loaded by the first client that has some."""
 
-import logging
 from collections.abc import Iterable, Mapping
 from itertools import count
 from typing import Protocol, TypeGuard
@@ -8,7 +7,7 @@ from typing import Protocol, TypeGuard
 from multidict import CIMultiDict
 
 from ._evidence import Call, Evidence
-from ._hooks import Hook
+from ._hooks import Guarded, Hook, guarded
 from ._options import checked_headers
 from ._urls import route_of
 from .errors import RouteraError
@@ -22,8 +21,6 @@ from .events import (
     TokenRefreshed,
     TokenRefreshFailed,
 )
-
-_log = logging.getLogger("routera_async")
 
 _numbers = count(1)
 """Of calls: one hook may watch several clients, so no two calls of a process have the same."""
@@ -51,8 +48,6 @@ class Telling:
     """What is told of calls, in order: `hooks`, the import's gate, `more` hooks.
 
     The gate hears of nothing but the attempts. A call that nobody else listens to has no number.
-    One that raises is logged once, and breaks no call; what told some of them `before` has logged
-    those that did.
     """
 
     def __init__(
@@ -60,19 +55,17 @@ class Telling:
         hooks: Iterable[Hook],
         gate: Hook | None = None,
         more: Iterable[Hook] = (),
-        before: "Telling | None" = None,
     ) -> None:
-        first, last = tuple(hooks), tuple(more)
+        first, last = tuple(map(guarded, hooks)), tuple(map(guarded, more))
         self.of_calls = first + last
-        self._of_gate = () if gate is None else (gate,)
+        self._of_gate = () if gate is None else (guarded(gate),)
         self._of_attempts = first + self._of_gate + last
-        self._tracing = tuple(hook for hook in self.of_calls if _is_tracing(hook))
+        self._tracing = [(each, each.hook) for each in self.of_calls if _is_tracing(each.hook)]
         self._always = len(self._tracing) < len(self.of_calls)
-        self._faulty: list[Hook] = list(before._faulty) if before else []  # noqa: SLF001
 
     def started(self, call: Call, segments: tuple[str, ...], base_url: str) -> None:
         """Give a number to a call that somebody listens to, and tell that it was made."""
-        if self._always or any(map(self._listens, self._tracing)):
+        if self._always or any(_listens(*each) for each in self._tracing):
             call.number = next(_numbers)
             path, route = call.url.path, route_of(segments)
             event = RequestStarted(call.method, path, call.number, route, base_url)
@@ -136,33 +129,26 @@ class Telling:
         else:
             self._tell(self.of_calls, TokenRefreshFailed(elapsed, error))
 
-    def _tell(self, hooks: tuple[Hook, ...], event: Event) -> None:
+    def _tell(self, hooks: tuple[Guarded, ...], event: Event) -> None:
         for hook in hooks:
-            try:
-                hook(event)
-            except Exception:  # noqa: BLE001 (whatever it is, the call goes on)
-                self._raised(hook)
-
-    def _listens(self, hook: TracingHook) -> bool:
-        try:
-            return hook.listens()
-        except Exception:  # noqa: BLE001 (as above)
-            self._raised(hook)
-            return False
+            hook(event)
 
     def _with_theirs(self, headers: CIMultiDict[str], event: AttemptStarted) -> CIMultiDict[str]:
-        for hook in self._tracing:
+        for guard, hook in self._tracing:
             try:
                 if added := hook.headers(event):
                     headers.update(checked_headers(added))
-            except Exception:  # noqa: BLE001 (as above)
-                self._raised(hook)
+            except Exception:  # noqa: BLE001 (whatever it is, the call goes on)
+                guard.raised()
         return headers
 
-    def _raised(self, hook: Hook) -> None:
-        if not any(each is hook for each in self._faulty):  # they need not be hashable
-            self._faulty.append(hook)
-            _log.exception("a hook raised; the calls go on, and this is not said again")
+
+def _listens(guard: Guarded, hook: TracingHook) -> bool:
+    try:
+        return hook.listens()
+    except Exception:  # noqa: BLE001 (as above)
+        guard.raised()
+        return False
 
 
 def _is_tracing(hook: Hook) -> TypeGuard[TracingHook]:

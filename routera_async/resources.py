@@ -18,7 +18,7 @@ import attrs
 from ._answers import listing, names_of, properties_query, read, within
 from ._codec import encode, to_changes, to_fields
 from ._creating import Prepared
-from ._hooks import Hook
+from ._hooks import Hook, guarded
 from ._listing import LARGEST_PAGE, Listing
 from ._session import Answer, Session
 from ._shapes import check_model, field_names, from_flat
@@ -192,6 +192,7 @@ class Objects(Generic[R, N]):
         from .bulk.many import Bulk, create_many  # noqa: PLC0415 (see above)
 
         bulk = Bulk() if bulk is None else bulk
+        own = tuple(map(guarded, hooks))
         most = self._session.max_connections
         wanted = min(_CONCURRENCY, most) if concurrency is None else concurrency
         within("concurrency", wanted, most, " (max_connections)")
@@ -199,13 +200,13 @@ class Objects(Generic[R, N]):
             bulk = attrs.evolve(bulk, derive_keys=True)
         return create_many(
             records,
-            lambda limiter: self._verbs(limiter, tuple(hooks)),
+            lambda limiter: self._verbs(limiter, own),
             parse=parse or _as_given,
             concurrency=wanted,
             timeout=self._session.options.timeout,
             bulk=bulk,
             journal=journal,
-            hooks=(*self._session.hooks, *hooks),
+            hooks=(*self._session.hooks, *own),
             stop=stop,
             start=start,
         )

@@ -361,6 +361,23 @@ async def test_a_gate_hears_where_nobody_listens(sandbox, new):
     assert "X-Never" not in sandbox.requests[-1].headers
 
 
+@pytest.mark.parametrize("of_client", [True, False])
+async def test_a_hook_that_raises_in_an_import_is_logged_once(sandbox, caplog, of_client):
+    """Whoever tells it: the calls, the limiter, or the import; and no row is lost for it."""
+
+    def broken(_):
+        raise ZeroDivisionError
+
+    rows = [{"ticket_name": "a", "pipeline": "p", "ticket_stage": "s"} for _ in range(60)]
+    sandbox.faults.draw({"error_before_commit": 0.3}, seed=1)
+    ours, theirs = ([broken], []) if of_client else ([], [broken])
+    settings = {"base_url": sandbox.url, "hooks": ours, "retry": AT_ONCE}
+    async with RouteraClient(sandbox.token, mint_external_ids=True, **settings) as client:
+        outcomes = [each async for each in client.tickets.create_many(rows, hooks=theirs)]
+    assert len(outcomes) == 60
+    assert caplog.text.count("a hook raised") == 1
+
+
 # -- log_hook ------------------------------------------------------------------------------------
 
 

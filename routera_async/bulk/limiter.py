@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from routera_async._hooks import Guarded, Hook
+from routera_async._hooks import Hook, guarded
 from routera_async.errors import ConfigurationError, NotSentError
 from routera_async.events import (
     AttemptFinished,
@@ -122,7 +122,7 @@ class Limiter:
         self._rate = None if rate is None else Rate(rate, self._loop.time)
         self._timeout = timeout
         self._retry_after_max = retry_after_max
-        self._hooks = tuple(map(Guarded, hooks))
+        self._hooks = tuple(map(guarded, hooks))
         self._held = 0
         self._under_way = 0
         self._rows: deque[_Waiter] = deque()

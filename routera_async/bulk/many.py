@@ -18,7 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 
-from routera_async._hooks import Guarded, Hook
+from routera_async._hooks import Hook, guarded
 from routera_async.errors import ConfigurationError, RouteraError
 from routera_async.events import Event, ImportReconciling, RowInDoubt
 
@@ -133,7 +133,7 @@ async def create_many(
         hooks=hooks,
     )
     books = ImportBooks(journal, on_repeat=bulk.on_repeat, derive=bulk.derive_keys, clock=clock)
-    told = tuple(map(Guarded, hooks))
+    told = tuple(map(guarded, hooks))
     work = _Many(verbs(limiter), books, journal, bulk=bulk, hooks=told, stop=stop, clock=clock)
     stopping = None if stop is None else asyncio.create_task(_stop_when(stop, limiter))
     try:
@@ -331,7 +331,7 @@ async def reconcile_journal(
         began=journal.started,
         journal=journal,
         quarantine=quarantine,
-        hooks=tuple(map(Guarded, hooks)),
+        hooks=tuple(map(guarded, hooks)),
         clock=clock,
     )
     rows = {doubt.row for doubt in doubts}
