@@ -12,7 +12,6 @@ on: a request that nobody waits for may still be done. The last lives meet no fa
 What must hold is in `import_check`.
 """
 
-import argparse
 import asyncio
 import contextlib
 import gc
@@ -20,7 +19,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +35,7 @@ from .import_plan import Crash, ImportPlan, draw_import
 from .import_server import ImportServer
 from .loop import Deadlock, Endless, SimLoop
 from .network import Network, virtual_keep_alive
+from .seeds import ended, options, parts, replay
 from .world import MARKER, Row, Violation, World
 
 _FOR_EVER = 36_000
@@ -304,42 +303,20 @@ def run_seeds(seeds: range, rows: int = 20, way: Way = once) -> Totals:
     return totals
 
 
-def _replay(seed: int, rows: int, *, trace: bool) -> int:
-    report = simulate(seed, rows=rows)
-    print(report.plan)
-    if trace:
-        print(*report.trace, sep="\n")
-    print(f"outcomes {dict(report.outcomes)}, trace {report.digest}")
-    print(*report.violations, sep="\n")
-    return 1 if report.violations else 0
-
-
 def main() -> int:
     """Do what the command line says; return the exit status: 1 when an invariant does not hold."""
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation.imports")
-    parser.add_argument("--seeds", type=int, default=500, help="how many seeds to run")
-    parser.add_argument("--start", type=int, default=0, help="the first of them")
-    parser.add_argument("--rows", type=int, default=20, help="rows of one seed")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser = options("python -m tests.simulation.imports", seeds=500, jobs=1)
     parser.add_argument("--every-step", action="store_true", help="crash at each step of a seed")
     parser.add_argument("--every-commit", action="store_true", help="crash around each commit")
-    parser.add_argument("--seed", type=int, help="replay this one")
-    parser.add_argument("--trace", action="store_true", help="show all that happened in it")
     told = parser.parse_args()
     if told.seed is not None:
-        return _replay(told.seed, told.rows, trace=told.trace)
+        return replay(simulate, told)
     way = at_every_step if told.every_step else at_every_commit if told.every_commit else once
-    size = 50 if way is once else 1
-    ends = range(told.start, told.start + told.seeds, size)
-    chunks = [range(at, min(at + size, told.start + told.seeds)) for at in ends]
     totals = Totals()
-    with ProcessPoolExecutor(told.jobs) as pool:
-        for part in pool.map(run_seeds, chunks, [told.rows] * len(chunks), [way] * len(chunks)):
-            totals.add(part)
+    for part in parts(run_seeds, told, way, size=50 if way is once else 1):
+        totals.add(part)
     print(f"{told.seeds:,} seeds of {told.rows} rows from {told.start}: {totals}")
-    print(*totals.violations[:50], sep="\n")
-    print(f"{len(totals.violations)} violations")
-    return 1 if totals.violations else 0
+    return ended(totals.violations)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,5 @@
 """Imports that crash anywhere come to the same, and the bugs that are planted are found."""
 
-import os
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +7,7 @@ import pytest
 from routera_async.bulk.reconcile import Doubt, reconcile
 from tests.simulation.import_bugs import BUGS, caught
 from tests.simulation.imports import at_every_commit, at_every_step, run_seeds, simulate
+from tests.simulation.seeds import digests
 
 
 @pytest.mark.parametrize("start", range(0, 300, 50))
@@ -51,18 +49,7 @@ def test_a_planted_bug_is_caught(bug):
 @pytest.mark.parametrize("seed", [17, 40])
 def test_a_seed_is_one_run(seed):
     """A seed gives the same trace in any process, crashes and all, whatever its hash seed."""
-    program = f"from tests.simulation.imports import simulate; print(simulate({seed}).digest)"
-    digests = {
-        subprocess.run(
-            [sys.executable, "-c", program],
-            env=os.environ | {"PYTHONHASHSEED": hash_seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-        for hash_seed in ("0", "1")
-    }
-    assert digests == {simulate(seed).digest}
+    assert digests(simulate, seed) == {simulate(seed).digest}
 
 
 @pytest.mark.parametrize("key_name", ["external_id", None])

@@ -1,9 +1,6 @@
 """The simulation finds nothing wrong, and it finds the bugs that are planted."""
 
 import asyncio
-import os
-import subprocess
-import sys
 
 import pytest
 
@@ -11,6 +8,7 @@ from tests.simulation.__main__ import run
 from tests.simulation.bugs import BUGS, caught
 from tests.simulation.loop import Deadlock, SimLoop
 from tests.simulation.scenario import simulate
+from tests.simulation.seeds import digests
 
 
 @pytest.mark.parametrize("start", range(0, 2000, 250))
@@ -31,18 +29,7 @@ def test_a_planted_bug_is_caught(bug):
 @pytest.mark.parametrize("seed", [17, 404])
 def test_a_seed_is_one_run(seed):
     """A seed gives the same trace in any process, whatever its hash seed."""
-    program = f"from tests.simulation.scenario import simulate; print(simulate({seed}).digest)"
-    digests = {
-        subprocess.run(
-            [sys.executable, "-c", program],
-            env=os.environ | {"PYTHONHASHSEED": hash_seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-        for hash_seed in ("0", "1")
-    }
-    assert digests == {simulate(seed).digest}
+    assert digests(simulate, seed) == {simulate(seed).digest}
 
 
 def test_a_deadlock_is_an_error():
