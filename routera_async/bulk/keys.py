@@ -17,6 +17,10 @@ BEGIN;
 AT_HAND = 1_000
 """How many of the latest keys are held in memory, to be moved to the disk together."""
 
+_PLACES = 2**23
+"""Bits, a MiB in all, one of which is set for each key on the disk: where it is not, there is none
+such (Bloom, 1970, with one hash). Among a million, one new key in nine is looked for in vain."""
+
 _Claim = tuple[int, OutcomeName | None]
 
 
@@ -29,7 +33,7 @@ class Keys:
     def __init__(self, at_hand: int = AT_HAND) -> None:
         self._at_hand = at_hand
         self._latest: dict[str, _Claim] = {}
-        self._has_more = False
+        self._moved = bytearray(_PLACES // 8)
         try:
             self._db = sqlite3.connect("", isolation_level=None)  # "": a file that no other sees
             self._db.executescript(_SCHEMA)
@@ -41,8 +45,10 @@ class Keys:
 
         The status is None while the row is under way.
         """
-        found = self._latest.get(key) or (self._has_more and self._moved(key))
-        if found:
+        if found := self._latest.get(key):
+            return found
+        place = hash(key) % _PLACES
+        if self._moved[place >> 3] & (1 << (place & 7)) and (found := self._on_disk(key)):
             return found
         if len(self._latest) >= self._at_hand:
             self._move()
@@ -67,10 +73,10 @@ class Keys:
     def close(self) -> None:
         """Let go of the database; nothing more can be claimed."""
         self._latest.clear()
-        self._has_more = True
+        self._at_hand = 0
         self._db.close()
 
-    def _moved(self, key: str) -> _Claim | None:
+    def _on_disk(self, key: str) -> _Claim | None:
         found = self._execute("SELECT row, status FROM keys WHERE key = ?", (key,))
         claim: _Claim | None = found.fetchone()
         return claim
@@ -84,7 +90,9 @@ class Keys:
             )
         except sqlite3.Error as error:
             raise _fault(error) from error
-        self._has_more = True
+        for key in self._latest:
+            place = hash(key) % _PLACES
+            self._moved[place >> 3] |= 1 << (place & 7)
         self._latest.clear()
 
     def _execute(self, statement: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
