@@ -98,6 +98,8 @@ class Call:
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         """What each attempt met: told when it is asked for, which is seldom."""
+        if len(self._met) == 1:
+            return (Attempt(1, *self._met[0]),)
         return tuple(Attempt(number, *met) for number, met in enumerate(self._met, 1))
 
     def __str__(self) -> str:

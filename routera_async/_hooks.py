@@ -18,11 +18,20 @@ class Hook(Protocol):
 
 
 class Guarded:
-    """A hook that breaks nothing: what it raises is logged, once."""
+    """A hook that breaks nothing: what it raises is logged, once.
 
-    def __init__(self, hook: Hook) -> None:
+    `kinds` are the events that it is told of in the course of a call, or none for all of them: what
+    nobody is told of is not made.
+    """
+
+    def __init__(self, hook: Hook, kinds: "tuple[type[Event], ...]" = ()) -> None:
         self.hook = hook
+        self._kinds = kinds
         self._is_faulty = False
+
+    def hears_of(self, kind: "type[Event]") -> bool:
+        """Return whether it is told of such events."""
+        return not self._kinds or kind in self._kinds
 
     def __call__(self, event: "Event", /) -> None:
         """Tell the hook of an event."""
@@ -38,6 +47,6 @@ class Guarded:
             _log.exception("a hook raised; what it watches goes on, and this is not said again")
 
 
-def guarded(hook: Hook) -> Guarded:
+def guarded(hook: Hook, *kinds: "type[Event]") -> Guarded:
     """Return a hook that breaks nothing: itself, when it is one already."""
-    return hook if isinstance(hook, Guarded) else Guarded(hook)
+    return hook if isinstance(hook, Guarded) else Guarded(hook, kinds)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:  # what a first attempt without hooks needs none of is loaded 
     from tenacity import RetryCallState
 
     from ._telling import Telling
-    from .events import Event
+    from .events import AttemptFinished
     from .stats import Stats
 
 RECORD_LIMIT = 2**20
@@ -79,8 +79,14 @@ class Gate(Protocol):
     async def enter(self) -> Leave:
         """Wait for leave; raises `NotSentError` when there will be none."""
 
-    def __call__(self, event: "Event", /) -> None:
-        """Hear, as a hook, of what became of an attempt."""
+    def began(self) -> None:
+        """Hear that an attempt is about to be sent."""
+
+    def succeeded(self, elapsed: float) -> None:
+        """Hear that an attempt was answered with a success, after so many seconds."""
+
+    def ended(self, met: "AttemptFinished") -> None:
+        """Hear of any other end of an attempt."""
 
 
 class Answer:
@@ -199,7 +205,7 @@ class Session:
         """Return one in the background whose attempts pass a gate, which hears of each as hooks."""
         other = self.in_background()
         other._gate = gate  # noqa: SLF001 (it is one of our own)
-        other._telling = _telling(self.hooks, gate, hooks)  # noqa: SLF001
+        other._telling = _telling((*self.hooks, *hooks))  # noqa: SLF001
         return other
 
     def _own_headers(self, options: Options) -> dict[str, str]:
@@ -413,6 +419,8 @@ class Session:
             pool.counts.retries += 1
         if self._telling is not None:
             headers = self._telling.sends(call, headers)
+        if self._gate is not None:
+            self._gate.began()
         try:
             with pool.limits.until(began + limit * self._uniform(_JITTER, 1.0)):
                 evidence.met(
@@ -436,6 +444,8 @@ class Session:
             call.note(evidence, verdict, began, elapsed)
             if self._telling is not None:
                 self._telling.met(call, evidence, verdict, elapsed)
+            if self._gate is not None:
+                _tell_gate(self._gate, call, evidence, verdict, elapsed)
         return verdict or evidence
 
 
@@ -443,14 +453,22 @@ def _named(error: BaseException) -> str:
     return CANCELLED if isinstance(error, asyncio.CancelledError) else type(error).__name__
 
 
-def _telling(
-    hooks: Sequence[Hook],
-    gate: Gate | None = None,
-    more: Iterable[Hook] = (),
-) -> "Telling | None":
+def _tell_gate(
+    gate: Gate, call: Call, evidence: Evidence, verdict: RouteraError | None, elapsed: float
+) -> None:
+    """Tell a gate what a call's last attempt met; no event is made for what nearly all meet."""
+    if verdict is None:
+        gate.succeeded(elapsed)
+        return
+    from ._telling import finished  # noqa: PLC0415 (most clients have no gate)
+
+    gate.ended(finished(call, evidence, verdict, elapsed))
+
+
+def _telling(hooks: Sequence[Hook]) -> "Telling | None":
     """Return what tells hooks, or None when there are none."""
-    if not hooks and gate is None:
+    if not hooks:
         return None
     from ._telling import Telling  # noqa: PLC0415 (most clients have no hooks)
 
-    return Telling(hooks, gate, more)
+    return Telling(hooks)

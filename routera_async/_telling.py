@@ -45,37 +45,37 @@ class TracingHook(Hook, Protocol):
 
 
 class Telling:
-    """What is told of calls, in order: `hooks`, the import's gate, `more` hooks.
+    """What hooks are told of calls, in their order; no event is made that none is told of.
 
-    The gate hears of nothing but the attempts. A call that nobody else listens to has no number.
+    A call that nobody listens to has no number.
     """
 
-    def __init__(
-        self,
-        hooks: Iterable[Hook],
-        gate: Hook | None = None,
-        more: Iterable[Hook] = (),
-    ) -> None:
-        first, last = tuple(map(guarded, hooks)), tuple(map(guarded, more))
-        self.of_calls = first + last
-        self._of_gate = () if gate is None else (guarded(gate),)
-        self._of_attempts = first + self._of_gate + last
+    def __init__(self, hooks: Iterable[Hook]) -> None:
+        self.of_calls = tuple(map(guarded, hooks))
         self._tracing = [(each, each.hook) for each in self.of_calls if _is_tracing(each.hook)]
         self._always = len(self._tracing) < len(self.of_calls)
+        self._of_requests = self._who_hears_of(RequestStarted)
+        self._of_attempts = self._who_hears_of(AttemptStarted)
+        self._of_answers = self._who_hears_of(AttemptFinished)
+        self._of_ends = self._who_hears_of(RequestFinished)
+
+    def _who_hears_of(self, kind: type[Event]) -> tuple[Guarded, ...]:
+        return tuple(hook for hook in self.of_calls if hook.hears_of(kind))
 
     def started(self, call: Call, segments: tuple[str, ...], base_url: str) -> None:
         """Give a number to a call that somebody listens to, and tell that it was made."""
         if self._always or any(_listens(*each) for each in self._tracing):
             call.number = next(_numbers)
-            path, route = call.url.path, route_of(segments)
-            event = RequestStarted(call.method, path, call.number, route, base_url)
-            self._tell(self.of_calls, event)
+            if self._of_requests:
+                path, route = call.url.path, route_of(segments)
+                event = RequestStarted(call.method, path, call.number, route, base_url)
+                self._tell(self._of_requests, event)
 
     def finished(self, call: Call, outcome: str, error: str | None, elapsed: float) -> None:
         """Tell that a call ended; `error` names what was raised."""
-        if call.number:
+        if call.number and self._of_ends:
             self._tell(
-                self.of_calls,
+                self._of_ends,
                 RequestFinished(
                     call.method,
                     call.url.path,
@@ -90,10 +90,10 @@ class Telling:
 
     def sends(self, call: Call, headers: CIMultiDict[str]) -> CIMultiDict[str]:
         """Tell that an attempt is about to be sent, and return its headers with the hooks' own."""
-        if hooks := self._of_attempts if call.number else self._of_gate:
+        if call.number and self._of_attempts:
             event = AttemptStarted(call.method, call.url.path, call.made + 1, call.number)
-            self._tell(hooks, event)
-            if self._tracing and call.number:
+            self._tell(self._of_attempts, event)
+            if self._tracing:
                 return self._with_theirs(headers.copy(), event)
         return headers
 
@@ -101,19 +101,8 @@ class Telling:
         self, call: Call, evidence: Evidence, verdict: RouteraError | None, elapsed: float
     ) -> None:
         """Tell what a call's last attempt met, which the call has noted."""
-        if hooks := self._of_attempts if call.number else self._of_gate:
-            event = AttemptFinished(
-                call.method,
-                call.url.path,
-                call.made,
-                evidence.sent,
-                evidence.status,
-                evidence.error,
-                elapsed,
-                getattr(verdict, "retry_after", None),
-                call.number,
-            )
-            self._tell(hooks, event)
+        if call.number and self._of_answers:
+            self._tell(self._of_answers, finished(call, evidence, verdict, elapsed))
 
     def repeats(self, call: Call, delay: float) -> None:
         """Tell that a call will be sent again."""
@@ -141,6 +130,23 @@ class Telling:
             except Exception:  # noqa: BLE001 (whatever it is, the call goes on)
                 guard.raised()
         return headers
+
+
+def finished(
+    call: Call, evidence: Evidence, verdict: RouteraError | None, elapsed: float
+) -> AttemptFinished:
+    """Return what is told of a call's last attempt, which the call has noted."""
+    return AttemptFinished(
+        call.method,
+        call.url.path,
+        call.made,
+        evidence.sent,
+        evidence.status,
+        evidence.error,
+        elapsed,
+        getattr(verdict, "retry_after", None),
+        call.number,
+    )
 
 
 def _listens(guard: Guarded, hook: TracingHook) -> bool:

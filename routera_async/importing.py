@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ._codec import encode, to_fields
+from ._hooks import guarded
 from ._inputs import (
     NEW,
     ImportSettings,
@@ -226,7 +227,7 @@ class FileImport:
             concurrency=self._settings.concurrency,
             journal=self._journal,
             bulk=self._settings.bulk,
-            hooks=(self._heard, *self.hooks),
+            hooks=(guarded(self._heard, AttemptFinished, RetryScheduled), *self.hooks),
             stop=self._stop,
             start=self.summary.resumed,
         )

@@ -340,15 +340,24 @@ async def test_a_gate_hears_where_nobody_listens(sandbox, new):
         """Lets everything through, and keeps what it is told."""
 
         stands_open = False
-        told: ClassVar[list[str]] = []
+        told: ClassVar[list[str | int]] = []
 
         async def enter(self):
             """Let an attempt through."""
             return Pass()
 
-        def __call__(self, event):
-            """Keep what is told."""
-            self.told.append(type(event).__name__)
+        def began(self):
+            """Keep that an attempt began."""
+            self.told.append("began")
+
+        def succeeded(self, elapsed):
+            """Keep that it succeeded."""
+            assert elapsed > 0
+            self.told.append(201)
+
+        def ended(self, met):
+            """Keep how else it ended."""
+            self.told.append(met.status)
 
     hook = Tracing(lambda _: {"X-Never": "1"})
     hook.listens = lambda: False
@@ -357,7 +366,7 @@ async def test_a_gate_hears_where_nobody_listens(sandbox, new):
     async with RouteraClient(sandbox.token, **settings) as client:
         client.tickets._session = client._session.gated(Gate())
         await client.tickets.create(new)
-    assert Gate.told == ATTEMPT * 2
+    assert Gate.told == ["began", 500, "began", 201]
     assert "X-Never" not in sandbox.requests[-1].headers
 
 

@@ -12,10 +12,8 @@ from collections.abc import (
     Awaitable,
     Callable,
     Iterable,
-    Iterator,
     Mapping,
 )
-from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
@@ -104,11 +102,42 @@ class Books(Protocol):
         """Hear that nothing will be known of a row that was opened."""
 
 
+class _NoBooks:
+    """An import of which nothing is known, nor written down."""
+
+    may_know = False
+
+    async def known(self, row: int, given: Any) -> None:
+        """Know nothing."""
+
+    def awaits(self, row: int, new: Any) -> None:
+        """Let no row wait."""
+
+    def opens(self, row: int, new: Any, given: Any) -> None:
+        """Let every row be sent."""
+
+    def intends(self, row: int, new: Any) -> None:
+        """Write nothing down."""
+
+    def closes(self, new: Any, outcome: Outcome[Any]) -> Outcome[Any]:  # noqa: ARG002 (a Books')
+        """Return the same outcome."""
+        return outcome
+
+    def drops(self, row: int) -> None:
+        """Do nothing."""
+
+
 class Slots(Protocol):
     """How many rows may be under way."""
 
-    def slot(self) -> AbstractAsyncContextManager[None]:
-        """Hold a place for one row; raises `NotSentError` when there will be none any more."""
+    def take_now(self) -> bool:
+        """Take a place for one row if there is a free one: else `take` waits for it."""
+
+    async def take(self) -> None:
+        """Take a place for one row; raises `NotSentError` when there will be none any more."""
+
+    def give_back(self) -> None:
+        """Give a place back."""
 
     def rows_ended(self) -> None:
         """Hear that no row will follow."""
@@ -123,8 +152,14 @@ class _Unlimited:
 
     over = False
 
-    def slot(self) -> AbstractAsyncContextManager[None]:
-        return nullcontext()
+    def take_now(self) -> bool:
+        return True
+
+    async def take(self) -> None:
+        """Do nothing."""
+
+    def give_back(self) -> None:
+        """Do nothing."""
 
     def rows_ended(self) -> None:
         """Do nothing."""
@@ -185,19 +220,19 @@ class _Work(Generic[X, T]):
         self.done: asyncio.Queue[Outcome[T] | None] = asyncio.Queue(maxsize=concurrency)
         self.stopped: BaseException | None = None
         self._rows = aiter(rows) if isinstance(rows, AsyncIterable) else None
-        self._at_hand = None if isinstance(rows, AsyncIterable) else iter(rows)
+        self._at_hand = iter(()) if isinstance(rows, AsyncIterable) else iter(rows)
         self._parse = parse
         self._prepare = prepare
         self._write = write
         self._slots = slots or _Unlimited()
-        self._books = books
+        self._books: Books = books or _NoBooks()
         self._turn = asyncio.Lock()  # no two advance an async generator, nor overtake what is asked
         self._read = start
 
     async def go_on(self) -> None:
         """Work until the rows end or something stops the import."""
         try:
-            while (pulled := await self._pull()) is not None:
+            while (pulled := self._pull_now() if self._flows else await self._pull()) is not None:
                 outcome = await self._outcome(*pulled)
                 if self.done.full():
                     await self.done.put(outcome)
@@ -211,32 +246,30 @@ class _Work(Generic[X, T]):
 
     async def _pull(self) -> tuple[int, X] | None:
         """Return the next row that is to be sent; report those that need not be."""
-        if self._at_hand is not None and not self._may_know and not self._turn.locked():
-            return self._next_at_hand(self._at_hand)
         async with self._turn:
             while (pulled := await self._next()) is not None:
-                if not self._may_know or (known := await self._known(*pulled)) is None:
+                if not self._books.may_know or (known := await self._known(*pulled)) is None:
                     return pulled
                 await self.done.put(known)
         return None
 
-    @property
-    def _may_know(self) -> bool:
-        return self._books is not None and self._books.may_know
-
     async def _next(self) -> tuple[int, X] | None:
-        if self._at_hand is not None:
-            return self._next_at_hand(self._at_hand)
-        assert self._rows is not None
+        if self._rows is None:
+            return self._pull_now()
         if self.stopped is None and not self._slots.over:
             async for row in self._rows:
                 return self._numbered(row)
             self._slots.rows_ended()
         return None
 
-    def _next_at_hand(self, rows: Iterator[X]) -> tuple[int, X] | None:
+    @property
+    def _flows(self) -> bool:
+        """Whether the next row is at hand, and to be sent."""
+        return self._rows is None and not self._books.may_know and not self._turn.locked()
+
+    def _pull_now(self) -> tuple[int, X] | None:
         if self.stopped is None and not self._slots.over:
-            for row in rows:
+            for row in self._at_hand:
                 return self._numbered(row)
             self._slots.rows_ended()
         return None
@@ -247,7 +280,6 @@ class _Work(Generic[X, T]):
 
     async def _known(self, number: int, row: X) -> Outcome[T] | None:
         """Return what an earlier run has found out of a row; unknown when that cannot be read."""
-        assert self._books is not None
         try:
             return await self._books.known(number, row)
         except RouteraError as error:
@@ -256,20 +288,23 @@ class _Work(Generic[X, T]):
             return Outcome(status="unknown", row=number, error=error, reason=reason, given=row)
 
     async def _outcome(self, number: int, row: X) -> Outcome[T]:
-        new = key = None
+        books, new, key = self._books, None, None
         try:
             parsed = self._parse(row)
             key = _external_id(parsed)
             new = self._prepare(parsed, number)
-            if self._books:
-                while (earlier := self._books.awaits(number, new)) is not None:
-                    await earlier
-                if decided := self._books.opens(number, new, row):
-                    return decided
-            async with self._slots.slot():
-                if self._books and (intended := self._books.intends(number, new)) is not None:
+            while (earlier := books.awaits(number, new)) is not None:
+                await earlier
+            if (decided := books.opens(number, new, row)) is not None:
+                return decided
+            if not self._slots.take_now():
+                await self._slots.take()
+            try:
+                if (intended := books.intends(number, new)) is not None:
                     await intended
                 record, attempts = await self._write(new)
+            finally:
+                self._slots.give_back()
         except RouteraError as error:
             if isinstance(error, _STOPS):
                 self.stopped = self.stopped or error
@@ -284,8 +319,7 @@ class _Work(Generic[X, T]):
                 given=row,
             )
         except BaseException:
-            if self._books:
-                self._books.drops(number)
+            books.drops(number)
             raise
         else:
             outcome = Outcome(
@@ -297,7 +331,7 @@ class _Work(Generic[X, T]):
                 attempts=attempts,
                 given=row,
             )
-        return self._books.closes(new, outcome) if self._books else outcome
+        return books.closes(new, outcome)
 
 
 def _is_cancelled() -> bool:

@@ -8,8 +8,8 @@
              waited go on in order, no more at once than there are slots.
 3. the rate  holds every attempt to so many in any second, where one is asked for (`Rate`).
 
-It hears of what became of the attempts only as a hook. It starts no task and draws no random
-number; its one timer is cancelled by `close`.
+It is told of each attempt, and knows nothing else of the server. It starts no task and draws no
+random number; its one timer is cancelled by `close`.
 """
 
 import asyncio
@@ -23,7 +23,6 @@ from routera_async._hooks import Hook, guarded
 from routera_async.errors import ConfigurationError, NotSentError
 from routera_async.events import (
     AttemptFinished,
-    AttemptStarted,
     Event,
     ImportPaused,
     ImportResumed,
@@ -158,19 +157,20 @@ class Limiter:
             rate=None if self._rate is None else self._rate.per_second,
         )
 
-    def slot(self) -> "_Slot":
-        """Hold one of the slots, waiting for it in order.
-
-        Raises `NotSentError` once the import was stopped or has given up.
-        """
-        return _Slot(self)
-
-    async def take(self) -> None:
-        """Take a slot, as `slot` does."""
+    def take_now(self) -> bool:
+        """Take a slot if one is free: else `take` waits for it."""
         is_free = self._held < self._window.limit and not self._rows and self._over is None
         if is_free and self.stands_open:
             self._held += 1
-        elif await self._wait(self._rows) is None:
+            return True
+        return False
+
+    async def take(self) -> None:
+        """Take a slot, waiting for it in order.
+
+        Raises `NotSentError` once the import was stopped or has given up.
+        """
+        if not self.take_now() and await self._wait(self._rows) is None:
             raise NotSentError(self._over)
 
     def give_back(self) -> None:
@@ -213,25 +213,40 @@ class Limiter:
         self._open()
         self.stop()
 
-    def __call__(self, event: Event) -> None:
-        """Hear, as a hook, of what became of an attempt."""
-        if isinstance(event, AttemptStarted):
-            self._under_way += 1
-        elif isinstance(event, AttemptFinished):
-            limit = self._window.limit
-            if event.error != _CANCELLED and not self._closed and not self.gave_up:
-                self._ended(event, self._loop.time())
-            self._under_way = max(0, self._under_way - 1)  # it may have begun before we listened
-            if self._window.limit != limit:
-                self._tell(LimiterChanged(self._window.limit))
+    def began(self) -> None:
+        """Hear that an attempt is about to be sent."""
+        self._under_way += 1
 
-    def _ended(self, event: AttemptFinished, now: float) -> None:
-        if is_healthy(event):
-            self._window.healthy(event.elapsed, self._under_way)
-            self._silence.healthy()
-            if self._pause is not None and now >= self._pause.not_before:
-                self._resume(self._pause, now)
-            return
+    def succeeded(self, elapsed: float) -> None:
+        """Hear that an attempt was answered with a success, after so many seconds."""
+        limit = self._window.limit
+        if not self._closed and not self.gave_up:
+            self._healthy(elapsed)
+        self._one_less(limit)
+
+    def ended(self, met: AttemptFinished) -> None:
+        """Hear of any other end of an attempt."""
+        limit = self._window.limit
+        if met.error != _CANCELLED and not self._closed and not self.gave_up:
+            if is_healthy(met):
+                self._healthy(met.elapsed)
+            else:
+                self._unhealthy(met, self._loop.time())
+        self._one_less(limit)
+
+    def _one_less(self, limit: int) -> None:
+        """Count an attempt less, and tell when its end has changed the limit."""
+        self._under_way -= 1
+        if self._window.limit != limit:
+            self._tell(LimiterChanged(self._window.limit))
+
+    def _healthy(self, elapsed: float) -> None:
+        self._window.healthy(elapsed, self._under_way)
+        self._silence.healthy()
+        if self._pause is not None and (now := self._loop.time()) >= self._pause.not_before:
+            self._resume(self._pause, now)
+
+    def _unhealthy(self, event: AttemptFinished, now: float) -> None:
         began = now - event.elapsed
         self._silence.failed(event, began)
         if self._pause is not None:
@@ -373,18 +388,3 @@ class Limiter:
     def _tell(self, event: Event) -> None:
         for hook in self._hooks:
             hook(event)
-
-
-class _Slot:
-    """Holds a slot: what `asynccontextmanager` makes costs four times as much."""
-
-    __slots__ = ("_limiter",)
-
-    def __init__(self, limiter: Limiter) -> None:
-        self._limiter = limiter
-
-    async def __aenter__(self) -> None:
-        await self._limiter.take()
-
-    async def __aexit__(self, *_: object) -> None:
-        self._limiter.give_back()

@@ -39,6 +39,8 @@ class Window:
     start: int
     since: float
     usual: float | None = None
+    limit: int = attrs.field(init=False)
+    """How many may be under way now."""
     _size: float = attrs.field(init=False)  # a converter would be called by each assignment
     _fast: bool = attrs.field(default=True, init=False)
     _failures: float = attrs.field(default=0.0, init=False)
@@ -47,12 +49,7 @@ class Window:
     _before: tuple[float, float] | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._size = float(min(self.start, self.most))
-
-    @property
-    def limit(self) -> int:
-        """How many may be under way now."""
-        return int(self._size)
+        self._resize(float(min(self.start, self.most)))
 
     def healthy(self, elapsed: float, under_way: int) -> None:
         """Hear of an answer that took `elapsed` seconds; grow if the limit was really used."""
@@ -60,8 +57,8 @@ class Window:
         self._failures = max(0.0, self._failures - self._forgiven)
         self.usual = elapsed if self.usual is None else self.usual
         self.usual += (elapsed - self.usual) * _SMOOTHING
-        if under_way * 2 >= self.limit:
-            self._size = min(self._size + (1.0 if self._fast else 1 / self._size), self.most)
+        if self._size < self.most and under_way * 2 >= self.limit:
+            self._resize(min(self._size + (1.0 if self._fast else 1 / self._size), self.most))
 
     def failed(self, now: float, began: float, number: int) -> None:
         """Hear of the failure of a call's attempt that began at `began`.
@@ -98,5 +95,9 @@ class Window:
         self._change(now, max(1.0, self._size / 2))
 
     def _change(self, now: float, size: float) -> None:
-        self._size, self.since = size, now
+        self.since = now
+        self._resize(size)
         self._failures, self._healthy = 0.0, 0
+
+    def _resize(self, size: float) -> None:
+        self._size, self.limit = size, int(size)

@@ -1,7 +1,6 @@
 """The books of an import: what must not be sent is not, and the journal holds what was told."""
 
 import asyncio
-import contextlib
 
 import attrs
 import pytest
@@ -280,14 +279,21 @@ class OneSlot:
         self.left = most
         self.lock = asyncio.Lock()
 
-    @contextlib.asynccontextmanager
-    async def slot(self):
+    def take_now(self):
+        """Give the place to nobody at once."""
+        return False
+
+    async def take(self):
         """Give the place to one row at a time, to so many."""
-        async with self.lock:
-            if not self.left:
-                raise NotSentError("no more")
-            self.left -= 1
-            yield
+        await self.lock.acquire()
+        if not self.left:
+            self.lock.release()
+            raise NotSentError("no more")
+        self.left -= 1
+
+    def give_back(self):
+        """Take the place back."""
+        self.lock.release()
 
     def rows_ended(self):
         """Do nothing."""

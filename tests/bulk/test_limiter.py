@@ -20,7 +20,6 @@ from routera_async.bulk.limiter import Limiter, LimiterState, Pass
 from routera_async.errors import ConfigurationError, NotSentError
 from routera_async.events import (
     AttemptFinished,
-    AttemptStarted,
     ImportPaused,
     ImportResumed,
     LimiterChanged,
@@ -30,18 +29,32 @@ LATENCY = 0.02
 """Seconds that the fake server takes for an answer."""
 
 
+@contextlib.asynccontextmanager
+async def slot_of(limiter):
+    """Hold a slot, as a row does."""
+    await limiter.take()
+    try:
+        yield
+    finally:
+        limiter.give_back()
+
+
 class Fixed:
     """What the limiter is held against: as many at once as there are workers, and no gate."""
 
     gave_up = False
 
-    def __call__(self, event):
+    def began(self):
         """Hear nothing."""
 
-    @contextlib.asynccontextmanager
-    async def slot(self):
-        """Be a slot."""
-        yield
+    def ended(self, met):
+        """Hear nothing."""
+
+    async def take(self):
+        """Have a place for everybody."""
+
+    def give_back(self):
+        """Have it still."""
 
     async def enter(self):
         """Stand open."""
@@ -101,7 +114,7 @@ class World:
         async def work():
             for _ in rows:
                 try:
-                    async with self.limiter.slot():
+                    async with slot_of(self.limiter):
                         await self.call()
                 except NotSentError as error:
                     self.given_up.append(error)
@@ -139,7 +152,7 @@ class World:
         loop = asyncio.get_running_loop()
         began, status, error = loop.time(), None, None
         self.sent_at.append(began)
-        self.limiter(AttemptStarted("POST", "/tickets", number))
+        self.limiter.began()
         try:
             async with asyncio.timeout(
                 (passed.timeout or self.timeout) * self.rng.uniform(0.95, 1)
@@ -152,7 +165,7 @@ class World:
             raise
         finally:
             self.ambiguous += status is None or status >= 500
-            self.limiter(
+            self.limiter.ended(
                 AttemptFinished(
                     "POST",
                     "/tickets",
@@ -339,11 +352,11 @@ def test_a_probe_is_counted_only_for_the_last_row(virtually):
     """As long as others hold a slot, wait for one, or may come, a probe is on their behalf."""
 
     async def scenario():
-        async with limited(2) as limiter, limiter.slot():
+        async with limited(2) as limiter, slot_of(limiter):
             for _ in range(10):
-                limiter(finished(503))
+                limiter.ended(finished(503))
             first = await limiter.enter()
-            async with limiter.slot():
+            async with slot_of(limiter):
                 limiter.rows_ended()
                 second = await limiter.enter()
             third = await limiter.enter()
@@ -536,11 +549,11 @@ def test_each_generation_is_cut_once(virtually):
         async with limited(start=64) as limiter:
             await asyncio.sleep(1)
             for _ in range(64):
-                limiter(finished(429, elapsed=0.5, retry_after=0.1))
+                limiter.ended(finished(429, elapsed=0.5, retry_after=0.1))
             once = limiter.state().limit
             await asyncio.sleep(1)
             for _ in range(64):
-                limiter(finished(429, elapsed=0.5, retry_after=0.1))
+                limiter.ended(finished(429, elapsed=0.5, retry_after=0.1))
             return once, limiter.state().limit
 
     assert virtually(scenario()) == (32, 16)
@@ -552,18 +565,18 @@ def test_the_limit_doubles_in_a_round_until_it_was_cut_and_then_adds_one(virtual
     async def scenario():
         async with limited(start=8) as limiter:
             for _ in range(64):
-                limiter(AttemptStarted("POST", "/tickets", 1))
+                limiter.began()
             limits = []
             for _ in range(8):
-                limiter(AttemptStarted("POST", "/tickets", 1))
-                limiter(finished())
+                limiter.began()
+                limiter.ended(finished())
             limits.append(limiter.state().limit)
             await asyncio.sleep(1)
-            limiter(finished(429, retry_after=0.0))
+            limiter.ended(finished(429, retry_after=0.0))
             limits.append(limiter.state().limit)
             for _ in range(8 + 9):
-                limiter(AttemptStarted("POST", "/tickets", 1))
-                limiter(finished())
+                limiter.began()
+                limiter.ended(finished())
             limits.append(limiter.state().limit)
             return limits
 
@@ -576,8 +589,8 @@ def test_an_unused_limit_does_not_grow(virtually):
     async def scenario():
         async with limited() as limiter:
             for _ in range(1000):
-                limiter(AttemptStarted("POST", "/tickets", 1))
-                limiter(finished())
+                limiter.began()
+                limiter.ended(finished())
             return limiter.state().limit
 
     assert virtually(scenario()) == 8
@@ -590,9 +603,9 @@ def test_a_decision_is_a_healthy_answer(virtually, status):
     async def scenario():
         async with limited(start=4) as limiter:
             for _ in range(40):
-                limiter(finished(503))
-                limiter(finished(503))
-                limiter(finished(status))
+                limiter.ended(finished(503))
+                limiter.ended(finished(503))
+                limiter.ended(finished(status))
             return limiter.state()
 
     assert virtually(scenario()).paused_for is None
@@ -604,7 +617,7 @@ def test_a_cancelled_attempt_says_nothing_of_the_server(virtually):
     async def scenario():
         async with limited() as limiter:
             for _ in range(1000):
-                limiter(finished(None, error=CANCELLED))
+                limiter.ended(finished(None, error=CANCELLED))
             return limiter.state()
 
     assert virtually(scenario()) == LimiterState(8, 0, None, 15.0, None, None)
@@ -615,11 +628,11 @@ def test_an_outage_is_told_to_whoever_watches(virtually):
 
     async def scenario():
         async with limited(hooks=[heard.append]) as limiter:
-            limiter(finished())
+            limiter.ended(finished())
             await asyncio.sleep(0.1)
             for _ in range(10):
                 await asyncio.sleep(0.1)
-                limiter(finished(None, error="ServerDisconnectedError", elapsed=0.1))
+                limiter.ended(finished(None, error="ServerDisconnectedError", elapsed=0.1))
             await asyncio.sleep(10)
             return limiter.state()
 
@@ -633,10 +646,10 @@ def test_a_probe_has_less_time_but_enough(virtually):
     """Its time-out grows with the outage, up to the usual one, and suits a server that is slow."""
 
     async def scenario(usual):
-        async with limited(timeout=8.0) as limiter, limiter.slot(), limiter.slot():
-            limiter(finished(elapsed=usual))
+        async with limited(timeout=8.0) as limiter, slot_of(limiter), slot_of(limiter):
+            limiter.ended(finished(elapsed=usual))
             for _ in range(10):
-                limiter(finished(503))
+                limiter.ended(finished(503))
             passes = []
             for _ in range(100):
                 passes.append((await limiter.enter()).timeout)
@@ -656,15 +669,15 @@ def test_a_new_row_is_the_probe_when_no_call_waits(virtually):
     async def scenario():
         async with limited() as limiter:
             for _ in range(10):
-                limiter(finished(503))
+                limiter.ended(finished(503))
 
             async def row():
-                async with limiter.slot():
+                async with slot_of(limiter):
                     passed = await limiter.enter()
                     begun.append(asyncio.get_running_loop().time())
                     assert passed.probe
                     await asyncio.sleep(0.3)
-                    limiter(finished(201 if len(begun) > 1 else 503, elapsed=0.3))
+                    limiter.ended(finished(201 if len(begun) > 1 else 503, elapsed=0.3))
 
             first, second = (asyncio.create_task(row()) for _ in range(2))
             await asyncio.gather(first, second)
@@ -680,10 +693,10 @@ def test_a_promise_that_is_broken_wakes_the_next(virtually):
     async def scenario():
         async with limited() as limiter:
             for _ in range(10):
-                limiter(finished(503))
-            async with limiter.slot():
+                limiter.ended(finished(503))
+            async with slot_of(limiter):
                 pass
-            async with limiter.slot():
+            async with slot_of(limiter):
                 return (await limiter.enter()).timeout is not None
 
     assert virtually(scenario())
@@ -698,9 +711,9 @@ def test_a_probe_that_is_cancelled_leaves_its_turn_to_a_new_row(virtually, early
         async with limited() as limiter:
             loop.call_at(2.0 - early, lambda: waiting.cancel())  # noqa: PLW0108 (it is made later)
             for _ in range(10):
-                limiter(finished(503))
+                limiter.ended(finished(503))
             waiting = asyncio.create_task(limiter.enter())
-            async with limiter.slot():
+            async with slot_of(limiter):
                 await asyncio.gather(waiting, return_exceptions=True)
                 return loop.time()
 
@@ -715,7 +728,7 @@ def test_no_pause_is_passed_by_waiting_for_the_rate(virtually):
             entering = [asyncio.create_task(limiter.enter()) for _ in range(4)]
             await asyncio.sleep(0.5)
             for _ in range(10):
-                limiter(finished(503))
+                limiter.ended(finished(503))
             return [passed.probe for passed in await asyncio.gather(*entering)]
 
     assert virtually(scenario()) == [False, True, True, True]
@@ -728,11 +741,11 @@ def test_the_pause_after_a_429_begins_short_again(virtually):
         async with limited(hooks=[heard.append]) as limiter:
             for _ in range(4):
                 await asyncio.sleep(10)
-                limiter(finished(429))
+                limiter.ended(finished(429))
             await asyncio.sleep(10)
-            limiter(finished())
+            limiter.ended(finished())
             await asyncio.sleep(10)
-            limiter(finished(429))
+            limiter.ended(finished(429))
 
     heard = []
     virtually(scenario())
@@ -744,15 +757,15 @@ def test_stop_gives_no_more_slots_and_lets_what_is_under_way_go_on(virtually):
 
     async def scenario():
         async with limited(1) as limiter:
-            async with limiter.slot():
-                waiting = asyncio.create_task(limiter.slot().__aenter__())
+            async with slot_of(limiter):
+                waiting = asyncio.create_task(limiter.take())
                 await asyncio.sleep(1)
                 limiter.stop()
                 with pytest.raises(NotSentError, match="stopped"):
                     await waiting
                 assert await limiter.enter() == Pass()
             with pytest.raises(NotSentError, match="stopped"):
-                async with limiter.slot():
+                async with slot_of(limiter):
                     pass
 
     virtually(scenario())
@@ -764,13 +777,13 @@ def test_close_lets_go_of_everything(virtually):
     async def scenario():
         async with limited() as limiter:
             for _ in range(10):
-                limiter(finished(503))
+                limiter.ended(finished(503))
             waiting = asyncio.create_task(limiter.enter())
             await asyncio.sleep(0)
             limiter.close()
             assert await waiting == Pass()
             for _ in range(10):
-                limiter(finished(503))
+                limiter.ended(finished(503))
             return await limiter.enter()
 
     assert virtually(scenario()) == Pass()
@@ -844,7 +857,7 @@ def test_whatever_happens_no_slot_is_lost(virtually, seed, most, start, calls, c
 
         async def call():
             await asyncio.sleep(rng.uniform(0, 2))
-            async with limiter.slot():
+            async with slot_of(limiter):
                 await world.call()
 
         tasks = [asyncio.create_task(call()) for _ in range(calls)]
@@ -871,17 +884,16 @@ def test_a_cancelled_wait_takes_nothing_along(virtually, queue, granted_first):
 
     async def scenario():
         async with limited(1) as limiter:
-            held = limiter.slot()
-            await held.__aenter__()
+            await limiter.take()
             if queue == "enter":
                 for _ in range(10):
-                    limiter(finished(503))
+                    limiter.ended(finished(503))
 
             async def wait():
                 if queue == "enter":
                     await limiter.enter()
                 else:
-                    async with limiter.slot():
+                    async with slot_of(limiter):
                         await asyncio.sleep(1e6)
 
             waiting = asyncio.create_task(wait())
@@ -890,11 +902,11 @@ def test_a_cancelled_wait_takes_nothing_along(virtually, queue, granted_first):
                 waiting.cancel()
                 await asyncio.sleep(0)
             if queue == "enter":
-                limiter(finished(201))
-            await held.__aexit__(None, None, None)
+                limiter.ended(finished(201))
+            limiter.give_back()
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
-            async with limiter.slot():
+            async with slot_of(limiter):
                 await limiter.enter()
                 return limiter.state().in_flight, asyncio.get_running_loop().time()
 

@@ -13,7 +13,6 @@ import pytest
 
 from routera_async import (
     AttemptFinished,
-    AttemptStarted,
     Bulk,
     ConfigurationError,
     DuplicateError,
@@ -419,11 +418,11 @@ class Server:
     async def _answers(self):
         """Make an attempt; say whether it was answered."""
         await self.limiter.enter()
-        self.limiter(AttemptStarted("POST", "/tickets", 1))
+        self.limiter.began()
         await asyncio.sleep(self.seconds)
         is_out = int(asyncio.get_running_loop().time()) in self.out
         met = {"sent": False, "status": None, "error": "refused"} if is_out else GOOD
-        self.limiter(AttemptFinished("POST", "/tickets", 1, elapsed=self.seconds, **met))
+        self.limiter.ended(AttemptFinished("POST", "/tickets", 1, elapsed=self.seconds, **met))
         return not is_out
 
     def _record(self, new):
