@@ -361,8 +361,10 @@ class FileImport:
 
     def _report(self, *, at_once: bool = False) -> None:
         """Tell who asked how far it is, unless that was told just now."""
+        if self._on_progress is None:
+            return
         now = asyncio.get_running_loop().time()
-        if self._on_progress is not None and (at_once or now >= self._next_report):
+        if at_once or now >= self._next_report:
             self._next_report = now + _EVERY
             self._on_progress(self._progress())
 

@@ -1,6 +1,6 @@
 """A journal on disk: its layout, what is checked before it is believed, and its transactions.
 
-    FILE.journal       SQLite; application_id "Rtra", user_version 2
+    FILE.journal       SQLite; application_id "Rtra", user_version 3
       header           one row: the import's id, when it began, what it is bound to, `open`
       rows             one per row of the input that anything is known of
     FILE.journal-wal   while it is open or after a crash: what has not reached FILE.journal yet
@@ -43,7 +43,7 @@ from routera_async.bulk.journal_rows import (
 from routera_async.bulk.write_ahead import is_broken
 from routera_async.errors import ConfigurationError, JournalError, one_line
 
-_APPLICATION, _VERSION = 0x52747261, 2
+_APPLICATION, _VERSION = 0x52747261, 3
 
 _HEADER = (
     "CREATE TABLE header (import_id TEXT, started INTEGER, digest TEXT, target TEXT,"

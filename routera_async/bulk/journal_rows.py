@@ -3,11 +3,16 @@
 from typing import Any
 from zlib import crc32
 
+import orjson
+
 OPEN, CREATED, DUPLICATE, REJECTED, UNKNOWN, NOT_SENT, HELD = range(7)
 """What `rows.status` holds. An `OPEN` row has an intent of this process and no outcome yet."""
 
 Record = tuple[int, int, int, int | None, str | None, str | None, str | None, str | None]
 """A row of `rows` without its checksum: row, status, attempts, sent (ms), id, key, reason, body."""
+
+_UUID, _PACKED = 36, 16
+"""The length of a UUID as text and in bytes (RFC 9562)."""
 
 PROVEN = -1
 """Stands for the attempts of an outcome that was proven otherwise, whatever they had met."""
@@ -56,17 +61,20 @@ def columns_of(record: Record) -> tuple[Any, ...]:
 
 
 def checksum_of(*values: Any) -> int:
-    """Return the CRC-32 of some columns, as the signed integer that SQLite keeps in four bytes."""
-    return crc32(ascii(values).encode()) - 0x8000_0000
+    """Return the CRC-32 of some columns as JSON, less 2³¹: SQLite keeps it in four bytes then."""
+    return crc32(orjson.dumps(values, default=bytes.hex)) - 0x8000_0000
 
 
 def packed(id_: str | None) -> str | bytes | None:
     """Return a UUID in 16 bytes instead of 36; any other id as it is."""
+    if id_ is None or len(id_) != _UUID or id_[8::5][:4] != "----":
+        return id_
+    digits = id_.replace("-", "")
     try:
-        packed = bytes.fromhex(id_.replace("-", "")) if id_ else None
+        packed = bytes.fromhex(digits)
     except ValueError:
         return id_
-    return packed if unpacked(packed) == id_ else id_
+    return packed if len(packed) == _PACKED and packed.hex() == digits else id_
 
 
 def unpacked(column: str | bytes | None) -> str | None:

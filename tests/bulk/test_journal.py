@@ -227,7 +227,22 @@ def test_what_a_row_takes_on_disk(memory):
     assert 40 < (memory / "journal").stat().st_size / 20_000 < 60
 
 
-@pytest.mark.parametrize("id_", [UUID, UUID.upper(), UUID.replace("-", ""), "17", "é", "ab" * 40])
+@pytest.mark.parametrize(
+    "id_",
+    [
+        UUID,
+        UUID.upper(),
+        UUID.replace("-", ""),
+        UUID[:-1] + "g",
+        UUID[:-1] + "-",
+        UUID[:-2] + " 0",
+        "-" * 36,
+        "0" * 36,
+        "17",
+        "é",
+        "ab" * 40,
+    ],
+)
 async def test_an_id_comes_back_as_it_was(path, id_):
     """Any id comes back as it was given; a UUID takes 16 bytes."""
     async with opened(path) as journal:
@@ -520,7 +535,7 @@ def of_another_version(path):
     """Make a journal that a later routera may make."""
     grown(path, [])
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 3")
+        db.execute("PRAGMA user_version = 4")
     db.close()
 
 
@@ -534,7 +549,7 @@ def truncated(path):
     ("made", "said"),
     [
         (foreign, "not a journal of an import"),
-        (of_another_version, "version 3"),
+        (of_another_version, "version 4"),
         (truncated, "is damaged"),
         (lambda path: path.write_bytes(b""), "not a journal of an import"),
         (lambda path: path.write_text("ticket_name,pipeline\n" * 99), "is damaged"),
