@@ -1,7 +1,7 @@
 """The tokens that retries share: what keeps a client from making an outage worse.
 
 Finagle's and the AWS SDKs' retry budgets, but for one thing: a retry that finds no token waits for
-one, oldest first, where theirs fail.
+one, oldest first, where theirs fail. Calls and imports have tokens of their own: a `Lane` each.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ _ONE = 1 - 1e-9
 
 
 class Bucket:
-    """The tokens of one client on the running loop, kept as its `RetryBudget` says."""
+    """The tokens of one lane on the running loop, kept as its `RetryBudget` says."""
 
     def __init__(self, budget: RetryBudget) -> None:
         self._budget = budget
@@ -86,3 +86,35 @@ class Bucket:
         self._timer = None
         self._refill()
         self._grant()
+
+
+class Lane:
+    """The tokens of a client's calls, or of its imports: a bucket for each budget that was used.
+
+    Neither lane has the other's, so that no call waits for what an import's retries hold.
+    """
+
+    def __init__(self) -> None:
+        self._buckets: dict[RetryBudget, Bucket] = {}
+
+    def tokens(self, budget: RetryBudget) -> Bucket:
+        """Return the tokens that all retries of the lane under one budget share."""
+        bucket = self._buckets.get(budget)
+        if bucket is None:
+            bucket = self._buckets[budget] = Bucket(budget)
+        return bucket
+
+    def succeeded(self, budget: RetryBudget) -> None:
+        """Add what a call that succeeded at its first attempt earns to its budget's tokens."""
+        if self._buckets and (bucket := self._buckets.get(budget)) is not None:
+            bucket.succeeded()  # none has been taken before there is one
+
+    def left(self, budget: RetryBudget) -> float:
+        """Return how many tokens of a budget there are."""
+        bucket = self._buckets.get(budget)
+        return budget.capacity if bucket is None else bucket.tokens
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a token."""
+        return sum(each.waiting for each in list(self._buckets.values())) if self._buckets else 0
