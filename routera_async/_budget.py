@@ -88,33 +88,23 @@ class Bucket:
         self._grant()
 
 
-class Lane:
+class Lane(dict[RetryBudget, Bucket]):
     """The tokens of a client's calls, or of its imports: a bucket for each budget that was used.
 
-    Neither lane has the other's, so that no call waits for what an import's retries hold.
+    All retries of the lane under equal budgets share one. Neither lane has the other's, so that no
+    call waits for what an import's retries hold.
     """
 
-    def __init__(self) -> None:
-        self._buckets: dict[RetryBudget, Bucket] = {}
-
-    def tokens(self, budget: RetryBudget) -> Bucket:
-        """Return the tokens that all retries of the lane under one budget share."""
-        bucket = self._buckets.get(budget)
-        if bucket is None:
-            bucket = self._buckets[budget] = Bucket(budget)
+    def __missing__(self, budget: RetryBudget) -> Bucket:
+        bucket = self[budget] = Bucket(budget)
         return bucket
-
-    def succeeded(self, budget: RetryBudget) -> None:
-        """Add what a call that succeeded at its first attempt earns to its budget's tokens."""
-        if self._buckets and (bucket := self._buckets.get(budget)) is not None:
-            bucket.succeeded()  # none has been taken before there is one
 
     def left(self, budget: RetryBudget) -> float:
         """Return how many tokens of a budget there are."""
-        bucket = self._buckets.get(budget)
+        bucket = self.get(budget)
         return budget.capacity if bucket is None else bucket.tokens
 
     @property
     def waiting(self) -> int:
         """How many wait for a token."""
-        return sum(each.waiting for each in list(self._buckets.values())) if self._buckets else 0
+        return sum(each.waiting for each in list(self.values())) if self else 0

@@ -261,7 +261,8 @@ class Session:
                 result = await self._attempt(call, pool)
                 if isinstance(result, Evidence):
                     lane = pool.imports if self._background else pool.calls
-                    lane.succeeded(options.retry.budget)
+                    if lane:  # else all tokens are there: none was ever taken
+                        lane[options.retry.budget].succeeded()
                 elif options.retry.sends_again(result, call.repeat) and not call.over:
                     result = await self._again(call, pool, result)
         except TimeoutError:
@@ -298,7 +299,7 @@ class Session:
 
         met = [first]
         policy = self._options.retry
-        tokens = (pool.imports if self._background else pool.calls).tokens(policy.budget)
+        tokens = (pool.imports if self._background else pool.calls)[policy.budget]
 
         async def attempt() -> Evidence:
             if met:

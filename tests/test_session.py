@@ -427,7 +427,7 @@ def test_neither_lane_earns_for_the_other(virtually, answers, flat, new, waits):
             verbs = [lambda: client.tickets.create(new), lambda: imported(client)]
             same, other = verbs if waits == "a call" else reversed(verbs)
             for lane in (pool.calls, pool.imports):
-                await lane.tokens(budget).take()
+                await lane[budget].take()
             waiting = asyncio.create_task(same())
             await asyncio.sleep(1)
             await other()
