@@ -1,7 +1,7 @@
 """The tokens that retries share: what keeps a client from making an outage worse.
 
 Finagle's and the AWS SDKs' retry budgets, but for one thing: a retry that finds no token waits for
-one, oldest first, where theirs fail.
+one, oldest first, where theirs fail. Calls and imports have tokens of their own: a `Lane` each.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ _ONE = 1 - 1e-9
 
 
 class Bucket:
-    """The tokens of one client on the running loop, kept as its `RetryBudget` says."""
+    """The tokens of one lane on the running loop, kept as its `RetryBudget` says."""
 
     def __init__(self, budget: RetryBudget) -> None:
         self._budget = budget
@@ -86,3 +86,25 @@ class Bucket:
         self._timer = None
         self._refill()
         self._grant()
+
+
+class Lane(dict[RetryBudget, Bucket]):
+    """The tokens of a client's calls, or of its imports: a bucket for each budget that was used.
+
+    All retries of the lane under equal budgets share one. Neither lane has the other's, so that no
+    call waits for what an import's retries hold.
+    """
+
+    def __missing__(self, budget: RetryBudget) -> Bucket:
+        bucket = self[budget] = Bucket(budget)
+        return bucket
+
+    def left(self, budget: RetryBudget) -> float:
+        """Return how many tokens of a budget there are."""
+        bucket = self.get(budget)
+        return budget.capacity if bucket is None else bucket.tokens
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a token."""
+        return sum(each.waiting for each in list(self.values())) if self else 0

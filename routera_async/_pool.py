@@ -12,7 +12,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
-from ._budget import Bucket
+from ._budget import Lane
 from ._limits import Limits
 from .errors import ConfigurationError, Overloaded
 from .retries import RetryBudget
@@ -134,7 +134,7 @@ class Pools:
             self._past.add(pool.counts)
 
     def stats(self, budget: RetryBudget) -> "Stats":
-        """Return what all pools do, and have done; of the retry tokens those of one budget."""
+        """Return what all pools do, and have done; of retry tokens those of calls."""
         from .stats import Stats, quantile  # noqa: PLC0415 (seldom asked for)
 
         known = list(self._pools.values())
@@ -149,8 +149,8 @@ class Pools:
             under_way=sum(pool.under_way for pool in pools),
             in_flight=sum(pool.in_flight for pool in pools),
             waiting=sum(pool.queued for pool in pools),
-            waiting_to_retry=sum(pool.parked for pool in pools),
-            budget_left=min((pool.left(budget) for pool in pools), default=budget.capacity),
+            waiting_to_retry=sum(pool.calls.waiting + pool.imports.waiting for pool in pools),
+            budget_left=min((pool.calls.left(budget) for pool in pools), default=budget.capacity),
             requests=done.requests,
             failed=done.failed,
             retries=done.retries,
@@ -184,7 +184,7 @@ class Pool:
         self.counts = Counts()
         self.waits = deque[float](maxlen=_LATEST)
         self.http = http or _http(limit, self.counts)
-        self._buckets: dict[RetryBudget, Bucket] = {}
+        self.calls, self.imports = Lane(), Lane()
         self._owned = http is None
         self._width = _width(limit, self.http)
         self._free = self._width
@@ -208,18 +208,6 @@ class Pool:
             self.limits.close()
             if self._owned:
                 await self.http.close()
-
-    def retry_tokens(self, budget: RetryBudget) -> Bucket:
-        """Return the tokens that all retries under one budget share."""
-        bucket = self._buckets.get(budget)
-        if bucket is None:
-            bucket = self._buckets[budget] = Bucket(budget)
-        return bucket
-
-    def succeeded(self, budget: RetryBudget) -> None:
-        """Add what a call that succeeded at its first attempt earns to its budget's tokens."""
-        if self._buckets:  # none has been taken before there is one
-            self.retry_tokens(budget).succeeded()
 
     def enter(self, max_waiting: int | None) -> bool:
         """Take a place among those in flight, if one is free: else `queue` for it.
@@ -268,26 +256,16 @@ class Pool:
 
     @property
     def waiting(self) -> int:
-        """How many wait: for a place, or for a token to be sent again with.
+        """How many calls wait: for a place, or for a token to be sent again with.
 
         Of the latter as many are let be as there are places: a few wait in the best of times.
         """
-        return self.queued - self._uncounted + max(0, self.parked - self._width)
-
-    @property
-    def parked(self) -> int:
-        """How many wait for a token to be sent again with."""
-        return sum(each.waiting for each in list(self._buckets.values())) if self._buckets else 0
+        return self.queued - self._uncounted + max(0, self.calls.waiting - self._width)
 
     @property
     def in_flight(self) -> int:
         """How many have a place."""
         return self._width - self._free
-
-    def left(self, budget: RetryBudget) -> float:
-        """Return how many tokens of a budget there are."""
-        bucket = self._buckets.get(budget)
-        return budget.capacity if bucket is None else bucket.tokens
 
     @property
     def _would_wait(self) -> bool:

@@ -195,7 +195,8 @@ class Session:
     def in_background(self) -> "Session":
         """Return a session for an import, whose concurrency bounds it and not `max_waiting`.
 
-        Its calls are never refused for those that wait, nor are others for its own.
+        Its calls are never refused for those that wait, nor are others for its own; and its retries
+        take tokens of the imports' lane.
         """
         other = copy.copy(self)
         other._background = True  # noqa: SLF001 (it is one of our own)
@@ -265,7 +266,9 @@ class Session:
             with pool.limits.until(call.deadline):
                 result = await self._attempt(call, pool)
                 if isinstance(result, Evidence):
-                    pool.succeeded(options.retry.budget)
+                    lane = pool.imports if self._background else pool.calls
+                    if lane:  # else all tokens are there: none was ever taken
+                        lane[options.retry.budget].succeeded()
                 elif options.retry.sends_again(result, call.repeat) and not call.over:
                     result = await self._again(call, pool, result)
         except TimeoutError:
@@ -302,7 +305,7 @@ class Session:
 
         met = [first]
         policy = self._options.retry
-        tokens = pool.retry_tokens(policy.budget)
+        tokens = (pool.imports if self._background else pool.calls)[policy.budget]
 
         async def attempt() -> Evidence:
             if met:

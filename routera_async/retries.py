@@ -74,7 +74,8 @@ class RetryBudget:
     back when the server answers it. Tokens return by themselves, `per_second`, and with every call
     that succeeds at its first attempt, `per_success`. A retry that finds none waits, oldest first:
     so an outage costs the server about a tenth more requests than no retries at all would, no call
-    fails for want of a token, and when the outage ends, what waited goes on.
+    fails for want of a token, and when the outage ends, what waited goes on. Imports have as many
+    tokens of their own, so that no call waits for what rows hold.
     """
 
     capacity: float = attrs.field(default=100.0, validator=_at_least(1))

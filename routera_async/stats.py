@@ -13,8 +13,9 @@ class Stats:
     many it is open now. What is now: `under_way` calls have begun and not ended, `in_flight` of
     them have a place and an attempt under way, `waiting` wait for a place in the queue, and
     `waiting_to_retry` for a token of their retry budget; the others pause before they are sent
-    again, or wait at the gate of an import. `budget_left` is how many tokens the asked client's
-    own budget has, on the loop that has the fewest.
+    again, or wait at the gate of an import. Rows of imports are calls here, too. `budget_left` is
+    how many tokens the asked client's own budget has for calls that are no rows, on the loop that
+    has the fewest.
 
     Since the client was made: `requests` were begun, and `failed` of them raised, refused and
     cancelled ones among them; `retries` are the attempts that were not their call's first.

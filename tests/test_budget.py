@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routera_async import ConfigurationError, RetryBudget
-from routera_async._budget import Bucket
+from routera_async._budget import Bucket, Lane
 
 
 def test_a_token_is_there_at_once_until_they_are_used_up(virtually):
@@ -111,6 +111,19 @@ def test_no_more_is_granted_than_was_earned(virtually, capacity, per_second, gap
             assert granted <= capacity + loop.time() * per_second + 1e-6
 
     virtually(scenario())
+
+
+def test_a_lane_has_the_tokens_of_each_budget(virtually):
+    """What is taken and left is of one budget; of one that was never used, all is left."""
+
+    async def scenario():
+        lane, used, other = Lane(), RetryBudget(capacity=2), RetryBudget(capacity=3)
+        assert lane.left(used) == 2
+        assert not lane
+        await lane[used].take()
+        return lane.left(used), lane.left(other), lane.waiting
+
+    assert virtually(scenario()) == (1, 3, 0)
 
 
 @pytest.mark.parametrize(

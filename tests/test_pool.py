@@ -230,7 +230,7 @@ def test_who_waits_for_a_token_is_counted_beyond_the_places(virtually, make):
     async def main():
         pool = make(2)
         async with pool.http:
-            tokens = pool.retry_tokens(RetryBudget(capacity=1, per_second=0.001))
+            tokens = pool.calls[RetryBudget(capacity=1, per_second=0.001)]
             await tokens.take()
             parked = [asyncio.create_task(tokens.take()) for _ in range(4)]
             await asyncio.sleep(0)
@@ -250,14 +250,34 @@ def test_who_waits_for_a_token_is_counted_beyond_the_places(virtually, make):
     virtually(main())
 
 
-def test_equal_budgets_share_their_tokens(virtually, make):
-    """Copies of a client whose budgets are equal draw on the same tokens."""
+def test_imports_that_wait_for_a_token_are_not_counted(virtually, make):
+    """However many retries of imports wait, no call is refused for them."""
 
     async def main():
         pool = make(1)
         async with pool.http:
-            tokens = pool.retry_tokens(RetryBudget(capacity=2))
-            assert pool.retry_tokens(RetryBudget(capacity=2.0)) is tokens
-            assert pool.retry_tokens(RetryBudget(capacity=3)) is not tokens
+            tokens = pool.imports[RetryBudget(capacity=1, per_second=0.001)]
+            await tokens.take()
+            parked = [asyncio.create_task(tokens.take()) for _ in range(4)]
+            await asyncio.sleep(0)
+            assert (pool.waiting, pool.imports.waiting) == (0, 4)
+            await admit(pool, 0)
+            for task in parked:
+                task.cancel()
+            await asyncio.gather(*parked, return_exceptions=True)
+
+    virtually(main())
+
+
+def test_equal_budgets_share_their_tokens(virtually, make):
+    """Copies of a client whose budgets are equal draw on the same tokens, lane by lane."""
+
+    async def main():
+        pool = make(1)
+        async with pool.http:
+            tokens = pool.calls[RetryBudget(capacity=2)]
+            assert pool.calls[RetryBudget(capacity=2.0)] is tokens
+            assert pool.calls[RetryBudget(capacity=3)] is not tokens
+            assert pool.imports[RetryBudget(capacity=2)] is not tokens
 
     virtually(main())

@@ -409,6 +409,37 @@ def test_calls_that_succeed_earn_retries(virtually, answers, flat, new):
     assert virtually(main()) < 60
 
 
+@pytest.mark.parametrize("waits", ["a call", "a row"])
+def test_neither_lane_earns_for_the_other(virtually, answers, flat, new, waits):
+    """A call's retry waits until a call succeeds, however many rows do; and a row's for a row."""
+    budget = RetryBudget(capacity=1, per_second=0.001, per_success=1)
+    policy = RetryPolicy(wait_initial=0, budget=budget)
+    answers.post(TICKETS, status=503)
+    answers.post(TICKETS, status=201, body=flat, repeat=True)
+
+    async def imported(client):
+        async for outcome in client.tickets.create_many([new]):
+            assert outcome.status == "created"
+
+    async def main():
+        async with RouteraClient("eyJ", retry=policy) as client:
+            pool = await client._session._pools.open()
+            verbs = [lambda: client.tickets.create(new), lambda: imported(client)]
+            same, other = verbs if waits == "a call" else reversed(verbs)
+            for lane in (pool.calls, pool.imports):
+                await lane[budget].take()
+            waiting = asyncio.create_task(same())
+            await asyncio.sleep(1)
+            await other()
+            await asyncio.sleep(1)
+            assert client.stats().waiting_to_retry == 1
+            await same()
+            await waiting
+        return asyncio.get_running_loop().time()
+
+    assert virtually(main()) < 60
+
+
 def test_a_retry_that_is_never_sent_gives_its_token_back(virtually, answers, flat, new):
     """Cancelled while it waits in line, it has cost the server nothing."""
     budget = RetryBudget(capacity=1, per_second=1e-9, per_success=0)

@@ -148,6 +148,27 @@ def test_the_budget_that_is_left(virtually, answers, flat, new, token):
     assert (stats.retries, stats.waiting_to_retry, stats.in_flight) == (3, 6, 0)
 
 
+def test_what_imports_take_is_not_of_the_budget_that_is_left(virtually, answers, new, token):
+    """Rows that wait for a token are told with the calls that do; what they took is their own."""
+    answers.post(TICKETS, status=503, repeat=True)
+    policy = RetryPolicy(budget=RetryBudget(capacity=1, per_second=0.001, per_success=0))
+
+    async def imported(client):
+        return [outcome async for outcome in client.tickets.create_many(each(new, 2))]
+
+    async def main():
+        async with RouteraClient(token, retry=policy) as client:
+            importing = asyncio.create_task(imported(client))
+            await asyncio.sleep(5)
+            stats = client.stats()
+            importing.cancel()
+            await asyncio.gather(importing, return_exceptions=True)
+            return stats
+
+    stats = virtually(main())
+    assert (stats.retries, stats.waiting_to_retry, stats.budget_left) == (1, 2, 1)
+
+
 def test_successive_loops_are_added(routera_sandbox, new):
     """What was done on loops that have ended is counted still, closed or not."""
     client = RouteraClient(routera_sandbox.token, base_url=routera_sandbox.url)

@@ -2,8 +2,11 @@
 
 import asyncio
 import os
+from collections import Counter
 
-from routera_async import RetryPolicy, RouteraClient, RouteraError
+import pytest
+
+from routera_async import RetryBudget, RetryPolicy, RouteraClient, RouteraError, ServerError
 
 TOKEN = "a.b.c"
 CLIENTS = int(os.environ.get("OUTAGE_CLIENTS", "5"))
@@ -51,12 +54,17 @@ class Server:
     closed = False
 
     def __init__(self, decide):
-        self.requests = 0
+        self.seen = Counter()
         self._decide = decide
 
-    async def request(self, *_, **__):
+    @property
+    def requests(self):
+        """How many there were."""
+        return self.seen.total()
+
+    async def request(self, _, url, **__):
         """Answer one request."""
-        self.requests += 1
+        self.seen[url.name] += 1
         status = self._decide()
         await asyncio.sleep(0.02)
         return Answer(status)
@@ -150,3 +158,82 @@ def test_a_thousand_calls_that_each_meet_one_500_succeed_without_delay(virtually
     assert requests == 2000
     # 2,000 answers of 20 ms at 100 in flight are 0.4 s, and one back-off is at most 0.2 s.
     assert seconds <= 0.4 + RetryPolicy().wait_initial + 0.1
+
+
+async def imported(client, name, rows, concurrency):
+    """Import contacts, and return how many of them ended in what."""
+    people = ({"email": f"{name}-{number}@example.com"} for number in range(rows))
+    outcomes = client.contacts.create_many(people, concurrency=concurrency)
+    return Counter([each.status async for each in outcomes])
+
+
+def test_an_outage_costs_no_more_with_an_import_beside_the_calls(virtually):
+    """Each lane keeps to its own budget: what the calls add is a tenth, as without an import.
+
+    Of the import the server sees what was under way, once more for each token, and the probes.
+    """
+    rate, outage, wide = 50, 60, 64
+    failed = []
+
+    def ended(result):
+        if isinstance(result, RouteraError):
+            failed.append(len(result.attempts))
+
+    async def scenario():
+        loop = asyncio.get_running_loop()
+        server = Server(lambda: 503 if 1 <= loop.time() < 1 + outage else 201)
+        async with (
+            RouteraClient(TOKEN, base_url="http://127.0.0.1", session=server) as client,
+            asyncio.TaskGroup() as group,
+        ):
+            importing = group.create_task(imported(client, "row", 10_000, wide))
+            await asyncio.sleep(1)
+            assert client.stats().in_flight == wide
+            before = server.seen.copy()
+            group.create_task(steadily(client, rate, outage, ended))
+            await asyncio.sleep(outage)
+            return server.seen - before, await importing
+
+    seen, rows = virtually(scenario())
+    calls = rate * outage
+    budget = RetryBudget()
+    assert rows == {"created": 10_000}
+    assert calls < seen["tickets"] <= 1.1 * calls
+    assert set(failed) <= {RetryPolicy().max_attempts}
+    assert wide < seen["contacts"] <= wide + budget.capacity + budget.per_second * outage
+
+
+@pytest.mark.parametrize(("imports", "max_waiting"), [(1, None), (3, 5)])
+def test_what_imports_hold_and_wait_for_is_nothing_to_calls(virtually, imports, max_waiting):
+    """Wide imports that use their tokens up keep no call from its retries, and have none refused.
+
+    A call that an outage meets is sent again at once, as often as its policy says, although rows
+    hold all tokens of their lane and far more of them wait for one than calls may.
+    """
+    wide, size = 64, 3_000
+    policy = RetryPolicy(budget=RetryBudget(capacity=10, per_second=0.001, per_success=0))
+    settings = {"max_connections": wide, "max_waiting": max_waiting, "retry": policy}
+
+    async def scenario():
+        loop = asyncio.get_running_loop()
+        server = Server(lambda: 503 if 0.5 <= loop.time() < 20 else 201)
+        async with (
+            RouteraClient(TOKEN, base_url="http://127.0.0.1", session=server, **settings) as client,
+            asyncio.TaskGroup() as group,
+        ):
+            importing = [
+                group.create_task(imported(client, f"file-{number}", size, wide))
+                for number in range(imports)
+            ]
+            await asyncio.sleep(5)
+            parked, began = client.stats().waiting_to_retry, loop.time()
+            (met,) = await asyncio.gather(client.tickets.create(new(1)), return_exceptions=True)
+            took = loop.time() - began
+            await asyncio.gather(*importing)
+            return parked, met, took, [each.result() for each in importing]
+
+    parked, met, took, rows = virtually(scenario())
+    assert parked > (0 if max_waiting is None else wide + max_waiting)
+    assert (type(met), len(met.attempts)) == (ServerError, policy.max_attempts)
+    assert took < 5  # virtual seconds: four back-offs, and five answers
+    assert rows == [{"created": size}] * imports
