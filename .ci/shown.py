@@ -14,6 +14,7 @@ from griffe import (
     ExprKeyword,
     Extension,
     Function,
+    Module,
     Parameter,
     ParameterKind,
     Parameters,
@@ -64,24 +65,37 @@ def parameters(found: Class) -> Iterator[Parameter]:
         )
 
 
+def classes(found: Module) -> Iterator[Class]:
+    """Yield the classes of a module and of the modules below it."""
+    for member in found.members.values():
+        if isinstance(member, Class):
+            yield member
+        elif isinstance(member, Module):
+            yield from classes(member)
+
+
+def construct(found: Class) -> None:
+    """Build an attrs class's constructor of its fields and of those it inherits."""
+    lineage = [each for each in (*reversed(found.mro()), found) if maker(each) is not None]
+    fields = {each.name: each for one in lineage for each in parameters(one)}
+    ordered = sorted(fields.values(), key=lambda each: each.kind is ParameterKind.keyword_only)
+    init = Function("__init__", parameters=Parameters(*ordered), parent=found)
+    found.set_member("__init__", init)
+
+
 class Shown(Extension):
     """Sets the constructors of attrs classes, and takes those of errors away."""
 
-    def on_class(self, *, cls: Class, **_: Any) -> None:
-        """Look at a class once its module is read."""
-        if cls.name.endswith("Error"):  # nobody but this package raises it
-            for name in ("__init__", "__reduce__"):
-                cls.members.pop(name, None)
-        elif maker(cls) is not None and "__init__" not in cls.members:
-            construct(cls)
-
-
-def construct(cls: Class) -> None:
-    """Build an attrs class's constructor of its fields and of those it inherits."""
-    lineage = [each for each in (*reversed(cls.mro()), cls) if maker(each) is not None]
-    found = {each.name: each for one in lineage for each in parameters(one)}
-    ordered = sorted(found.values(), key=lambda each: each.kind is ParameterKind.keyword_only)
-    cls.set_member("__init__", Function("__init__", parameters=Parameters(*ordered), parent=cls))
-    for field in filter(is_field, cls.members.values()):
-        field.labels -= {"class-attribute", "instance-attribute"}
-        field.value = None  # the constructor shows it
+    def on_package(self, *, pkg: Module, **_: Any) -> None:
+        """Look at all classes, once each knows what it inherits from."""
+        made = [each for each in classes(pkg) if maker(each) is not None]
+        for each in made:
+            if "__init__" not in each.members:
+                construct(each)
+        for field in [each for one in made for each in one.members.values() if is_field(each)]:
+            field.labels -= {"class-attribute", "instance-attribute"}
+            field.value = None  # the constructor shows it
+        for each in classes(pkg):
+            if each.name.endswith("Error"):  # nobody but this package raises it
+                for name in ("__init__", "__reduce__"):
+                    each.members.pop(name, None)
