@@ -1,15 +1,20 @@
 """Check the built site: every link within it resolves, and every public name has its place.
 
+The place of an attrs class shows each argument that it takes.
+
     python .ci/site.py build/site
 
 A link that leads out of the site is not followed.
 """
 
+import re
 import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
+
+import attrs
 
 import routera_async.otel
 import routera_async.sandbox
@@ -61,9 +66,24 @@ def unplaced(site: Path) -> Iterator[str]:
                 yield f"{module.__name__}.{name} has no place in the reference"
 
 
+def untold(site: Path) -> Iterator[str]:
+    """Yield each argument of a public attrs class that its place in the reference lacks."""
+    told = (site / "reference/index.html").read_text("utf-8")
+    for module in (routera_async, routera_async.otel, routera_async.sandbox):
+        for name in module.__all__:
+            found = getattr(module, name)
+            if not attrs.has(found):
+                continue
+            place = told.partition(f'id="{module.__name__}.{name}"')[2].partition("</pre>")[0]
+            words = set(re.findall(r"\w+", re.sub("<[^>]+>", "", place)))
+            for field in attrs.fields(found):
+                if field.init and field.alias not in words:
+                    yield f"{module.__name__}.{name}: {field.alias} has no place in the reference"
+
+
 def main(site: Path) -> int:
     """Print what is wrong, and return the exit status."""
-    wrong = [*broken(site), *unplaced(site)]
+    wrong = [*broken(site), *unplaced(site), *untold(site)]
     print("\n".join(wrong) or f"every link of {site} resolves, and every public name has its place")
     return 1 if wrong else 0
 

@@ -53,7 +53,7 @@ class Listing(Generic[R]):
     async def pages(self) -> AsyncIterator[Page[R]]:
         """Yield the pages, from the first to the one that is not full, without their overlaps.
 
-        What `count` counts is not documented, so only a short page tells the end (API.md).
+        What `count` counts is not documented, so only a short page tells the end.
         """
         seen, offset, stale = _Seen(), 0, 0
         while True:

@@ -49,6 +49,8 @@ BASE_URL = "https://api.routera.io"
 class RouteraClient:
     """The Routera API, over one pool of connections.
 
+    `tickets`, `contacts`, `companies` and `deals` are its `Objects`.
+
     `auth` is a JWT, an `Auth`, or an async callable that returns a JWT. `timeout` bounds one
     attempt, in seconds, from the moment it is admitted; `deadline` bounds a whole call, with its
     waiting, its attempts and the pauses between them. At most `max_connections` attempts are in

@@ -21,7 +21,7 @@ from .retries import Repeat
 
 @attrs.frozen(kw_only=True)
 class RouterSettings:
-    """How a router assigns (API.md, "Routers"); undeclared keys stand in `custom`.
+    """How a router assigns; undeclared keys stand in `custom`.
 
     `distribution_model` is "round robin" or "percentage"; `owner_field` is the internal name of the
     field that a dispatch sets; `trigger` is the router's condition, as JSON.

@@ -38,7 +38,7 @@ WALKED = {DOCS / "start.md", DOCS / "tutorial.md"}
 """Pages whose steps need one another: test_walking walks them."""
 
 BLOCK = re.compile(
-    r"(?:^<!-- (?P<mark>[^\n]*?) -->\n+)?^```(?P<kind>python|console)\n(?P<text>.*?)^```$",
+    r"(?:^<!-- (?P<mark>[^\n]*?) -->\n+)?^```(?P<kind>python|console)[^\n]*\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 SHELL = set("|<>&;")

@@ -363,11 +363,15 @@ async def test_a_hook_that_comes_later_breaks_nothing(sandbox, telemetry, new):
 # -- the documentation ---------------------------------------------------------------------------
 
 
-def table(heading):
-    """Return the rows of the table below a heading of the page, as lists of cells."""
-    section = PAGE.read_text("utf-8").partition(f"\n{heading}\n")[2].partition("\n## ")[0]
-    lines = [line for line in section.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+def table(header):
+    """Return the rows of the page's table with this header, as lists of cells."""
+    lines = PAGE.read_text("utf-8").partition(f"\n{header}\n")[2].partition("\n\n")[0].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
+
+
+def attributes(header):
+    """Return the names that a table of attributes begins its rows with."""
+    return {ticked(row[0]).pop() for row in table(header)}
 
 
 def ticked(cell):
@@ -391,10 +395,13 @@ async def everything(telemetry, sandbox, token, new):
 async def test_the_page_names_every_attribute_of_a_span(telemetry, sandbox, token, new):
     """The page has each attribute that a span of a call or an attempt has, and no more."""
     await everything(telemetry, sandbox, token, new)
-    documented = {ticked(row[0]).pop(): row for row in table("## Spans")}
-    for kind, column in ((SpanKind.INTERNAL, 1), (SpanKind.CLIENT, 2)):
+    both = attributes("| of both spans | value |")
+    for kind, header in (
+        (SpanKind.INTERNAL, "| of a call's | value |"),
+        (SpanKind.CLIENT, "| of an attempt's | value |"),
+    ):
         found = {name for span in telemetry.spans if span.kind is kind for name in span.attributes}
-        assert found == {name for name, row in documented.items() if row[column] == "yes"}
+        assert found == both | attributes(header)
 
 
 async def test_the_page_names_every_metric(telemetry, sandbox, token, new):
@@ -403,13 +410,15 @@ async def test_the_page_names_every_metric(telemetry, sandbox, token, new):
     found = {
         name: (
             {metric.unit},
-            {each for attributes, _ in telemetry.points(name) for each in attributes},
+            {each for told, _ in telemetry.points(name) for each in told},
         )
         for name, metric in telemetry.metrics().items()
     }
-    documented = {
-        ticked(row[0]).pop(): (ticked(row[1]), ticked(row[3])) for row in table("## Metrics")
-    }
+    section = PAGE.read_text("utf-8").partition("\n## Metrics\n")[2].partition("\n\nBoth")[0]
+    documented = {}
+    for told in re.split(r"^- ", section, flags=re.MULTILINE)[1:]:
+        metric, unit, *names = re.findall(r"`([^`]+)`", told)
+        documented[metric] = ({unit}, set(names))
     assert found == documented
 
 

@@ -62,7 +62,7 @@ FaultName = Literal[
     "refused_token",
     "redirect",
 ]
-"""Every fault; the table above says what each does."""
+"""Every fault; docs/sandbox.md says what each does."""
 
 F = TypeVar("F", bound="Fault | FaultName")
 
@@ -93,7 +93,7 @@ def _one_of(*allowed: object) -> Callable[[Any, "attrs.Attribute[Any]", Any], No
 
 @attrs.frozen
 class Fault:
-    """One fault, by its name in the table above, with what may be set of it.
+    """One fault, by its name, with what may be set of it.
 
     `on` is the requests it is for, such as "GET /tickets/*" or "POST /oauth2/token"; without it
     they are every POST, PATCH and DELETE but the token route's. Raises ValueError for what no

@@ -69,7 +69,7 @@ _TYPES: Mapping[str, tuple[Callable[[Any], bool], str]] = MappingProxyType(
 class Field:
     """A field of an object type: its internal name, its type, and a dropdown's options.
 
-    The types are those that API.md lists: text, number, checkbox, dropdown, date, user. A field
+    The types are those of the API: text, number, checkbox, dropdown, date, user. A field
     is of every object type, unless `object_type` names the one that has it, such as "tickets".
     Raises ValueError, in one line that says what to do, when the declaration makes no sense.
     """

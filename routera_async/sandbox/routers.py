@@ -46,7 +46,7 @@ class RouterUser:
 
 @attrs.frozen(kw_only=True)
 class RouterSettings:
-    """A router's settings, by the names that API.md gives them.
+    """A router's settings, by the names that the API gives them.
 
     Without an `owner_field` it is the object type's own, such as contact_owner.
     `account_matching` and `rotation_type` are shown and change nothing. Raises ValueError for a
