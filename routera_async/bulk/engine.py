@@ -27,6 +27,7 @@ from routera_async.errors import (
     ForbiddenError,
     JournalError,
     NotFoundError,
+    NotSentError,
     OutcomeName,
     RouteraError,
     UnauthorizedError,
@@ -113,6 +114,9 @@ class Slots(Protocol):
     def rows_ended(self) -> None:
         """Hear that no row will follow."""
 
+    def stop(self) -> None:
+        """Give no place any more; who has one goes on."""
+
     @property
     def over(self) -> bool:
         """Whether there will be no place any more."""
@@ -125,6 +129,9 @@ class _Unlimited:
 
     def slot(self) -> AbstractAsyncContextManager[None]:
         return nullcontext()
+
+    def stop(self) -> None:
+        """Do nothing."""
 
     def rows_ended(self) -> None:
         """Do nothing."""
@@ -267,12 +274,14 @@ class _Work(Generic[X, T]):
                 if decided := self._books.opens(number, new, row):
                     return decided
             async with self._slots.slot():
+                self._check_that_it_goes_on()
                 if self._books and (intended := self._books.intends(number, new)) is not None:
                     await intended
                 record, attempts = await self._write(new)
         except RouteraError as error:
             if isinstance(error, _STOPS):
                 self.stopped = self.stopped or error
+                self._slots.stop()
             outcome = Outcome[T](
                 status=_status(error),
                 row=number,
@@ -298,6 +307,11 @@ class _Work(Generic[X, T]):
                 given=row,
             )
         return self._books.closes(new, outcome) if self._books else outcome
+
+    def _check_that_it_goes_on(self) -> None:
+        """Raise for a row that was waiting for its turn when a fault stopped the import."""
+        if isinstance(self.stopped, _STOPS):
+            raise NotSentError("the import was stopped before this row was sent")
 
 
 def _is_cancelled() -> bool:

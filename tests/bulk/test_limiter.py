@@ -50,6 +50,8 @@ class Fixed:
     def rows_ended(self):
         """Do nothing."""
 
+    stop = rows_ended
+
 
 @attrs.define
 class Server:
