@@ -1,11 +1,9 @@
 """What a client takes as a hook: known without the events, which only a client with one loads."""
 
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from .events import Event
-
+import routera_async  # noqa: TC001 (where `get_type_hints` finds what is not loaded here)
 
 _log = logging.getLogger("routera_async")
 
@@ -13,7 +11,7 @@ _log = logging.getLogger("routera_async")
 class Hook(Protocol):
     """What is told of each event."""
 
-    def __call__(self, event: "Event", /) -> None:
+    def __call__(self, event: "routera_async.Event", /) -> None:
         """Take note of one event, quickly."""
 
 
@@ -24,7 +22,7 @@ class Guarded:
         self.hook = hook
         self._is_faulty = False
 
-    def __call__(self, event: "Event", /) -> None:
+    def __call__(self, event: "routera_async.Event", /) -> None:
         """Tell the hook of an event."""
         try:
             self.hook(event)
