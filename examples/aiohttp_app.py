@@ -6,6 +6,7 @@ Takes the token from ROUTERA_TOKEN and the address from ROUTERA_BASE_URL; `route
 --any-field` gives both. Listens on PORT; imports are kept in the folder that IMPORTS names.
 """
 
+import logging
 import math
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -26,6 +27,8 @@ from routera_async import (
     RouteraError,
     ValidationError,
 )
+
+log = logging.getLogger(__name__)
 
 BUDGET = 2.0
 """Seconds that a request may wait for Routera; its caller may grant it less."""
@@ -64,6 +67,18 @@ async def fields(request: web.Request) -> dict[str, Any]:
         raise web.HTTPUnprocessableEntity(text="the body must be a JSON object") from error
 
 
+def detail(error: RouteraError) -> str:
+    """Say what a caller may know of an error; its own words may name a host or a setting."""
+    match error:
+        case Overloaded():
+            return "too many are waiting already: send the same again later"
+        case ValidationError():
+            return str(error)  # of what the caller sent, and nothing else
+        case BadRequestError(outcome="rejected"):
+            return "Routera refuses such a ticket"
+    return "send the same again later"
+
+
 @web.middleware
 async def refuse(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -75,7 +90,8 @@ async def refuse(
     try:
         return await handler(request)
     except RouteraError as error:
-        told = {"outcome": error.outcome, "detail": str(error)}
+        log.warning("%s: %s", type(error).__name__, error)
+        told = {"outcome": error.outcome, "detail": detail(error)}
         not_now = isinstance(error, Overloaded | NotSentError | RateLimitedError)
         if not_now or error.outcome == "unknown":
             seconds = math.ceil(getattr(error, "retry_after", None) or 1)

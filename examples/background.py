@@ -6,6 +6,7 @@ goes on where it was: nothing is lost, and nothing is created twice.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,16 @@ from uuid import uuid4
 
 import attrs
 
-from routera_async import ImportProgress, RouteraClient, Summary, import_file
+from routera_async import (
+    ConfigurationError,
+    ImportProgress,
+    RouteraClient,
+    RouteraError,
+    Summary,
+    import_file,
+)
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -34,8 +44,12 @@ class Import:
             return "running" if self.progress else "waiting"
         if self.task.cancelled():
             return "stopped"
-        error = self.task.exception()
-        return "done" if error is None else f"failed: {error}"
+        match self.task.exception():
+            case None:
+                return "done"
+            case ConfigurationError():
+                return "failed: are its columns named like a ticket's fields?"
+        return "failed"  # why is for the log: it may name a host or a setting of ours
 
 
 class Imports:
@@ -93,4 +107,8 @@ class Imports:
     async def _run(self, path: Path) -> Summary:
         async with self._turn:
             own = self._imports[path.parent.name]
-            return await import_file(self._routera, path, on_progress=own.moved)
+            try:
+                return await import_file(self._routera, path, on_progress=own.moved)
+            except RouteraError:
+                log.exception("an import has failed: %s", path)
+                raise

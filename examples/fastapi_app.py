@@ -6,6 +6,7 @@ Takes the token from ROUTERA_TOKEN and the address from ROUTERA_BASE_URL; `route
 --any-field` gives both. Imports are kept in the folder that IMPORTS names.
 """
 
+import logging
 import math
 import os
 from collections.abc import AsyncIterator
@@ -29,6 +30,8 @@ from routera_async import (
     RouteraError,
     ValidationError,
 )
+
+log = logging.getLogger(__name__)
 
 BUDGET = 2.0
 """Seconds that a request may wait for Routera; its caller may grant it less."""
@@ -77,13 +80,26 @@ class TicketIn(BaseModel):
     ticket_stage: str = "new"
 
 
+def detail(error: RouteraError) -> str:
+    """Say what a caller may know of an error; its own words may name a host or a setting."""
+    match error:
+        case Overloaded():
+            return "too many are waiting already: send the same again later"
+        case ValidationError():
+            return str(error)  # of what the caller sent, and nothing else
+        case BadRequestError(outcome="rejected"):
+            return "Routera refuses such a ticket"
+    return "send the same again later"
+
+
 @app.exception_handler(RouteraError)
 async def refuse(_: Request, error: RouteraError) -> JSONResponse:
     """Answer 503 when there is no room, or no proof.
 
     To send the same again is safe: its key is the ticket's external_id.
     """
-    told = {"outcome": error.outcome, "detail": str(error)}
+    log.warning("%s: %s", type(error).__name__, error)
+    told = {"outcome": error.outcome, "detail": detail(error)}
     not_now = isinstance(error, Overloaded | NotSentError | RateLimitedError)
     if not_now or error.outcome == "unknown":
         seconds = math.ceil(getattr(error, "retry_after", None) or 1)

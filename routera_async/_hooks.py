@@ -1,11 +1,9 @@
 """What a client takes as a hook: known without the events, which only a client with one loads."""
 
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from .events import Event
-
+import routera_async  # noqa: TC001 (where `get_type_hints` finds what is not loaded here)
 
 _log = logging.getLogger("routera_async")
 
@@ -13,7 +11,7 @@ _log = logging.getLogger("routera_async")
 class Hook(Protocol):
     """What is told of each event."""
 
-    def __call__(self, event: "Event", /) -> None:
+    def __call__(self, event: "routera_async.Event", /) -> None:
         """Take note of one event, quickly."""
 
 
@@ -24,16 +22,16 @@ class Guarded:
     nobody is told of is not made.
     """
 
-    def __init__(self, hook: Hook, kinds: "tuple[type[Event], ...]" = ()) -> None:
+    def __init__(self, hook: Hook, kinds: "tuple[type[routera_async.Event], ...]" = ()) -> None:
         self.hook = hook
         self._kinds = kinds
         self._is_faulty = False
 
-    def hears_of(self, kind: "type[Event]") -> bool:
+    def hears_of(self, kind: "type[routera_async.Event]") -> bool:
         """Return whether it is told of such events."""
         return not self._kinds or kind in self._kinds
 
-    def __call__(self, event: "Event", /) -> None:
+    def __call__(self, event: "routera_async.Event", /) -> None:
         """Tell the hook of an event."""
         try:
             self.hook(event)
@@ -47,6 +45,6 @@ class Guarded:
             _log.exception("a hook raised; what it watches goes on, and this is not said again")
 
 
-def guarded(hook: Hook, *kinds: "type[Event]") -> Guarded:
+def guarded(hook: Hook, *kinds: "type[routera_async.Event]") -> Guarded:
     """Return a hook that breaks nothing: itself, when it is one already."""
     return hook if isinstance(hook, Guarded) else Guarded(hook, kinds)

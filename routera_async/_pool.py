@@ -1,6 +1,7 @@
 """Each event loop's connections, and the fair queue in front of them."""
 
 import asyncio
+import threading
 import warnings
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -45,10 +46,12 @@ class Counts:
     def __init__(self) -> None:
         self.requests = self.failed = self.retries = self.opened = self.reused = 0
 
-    def add(self, other: "Counts") -> None:
-        """Add what another has done."""
-        for name in self.__slots__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+    def add(self, *others: "Counts") -> "Counts":
+        """Add what others have done, and return it."""
+        for other in others:
+            for name in Counts.__slots__:
+                setattr(self, name, getattr(self, name) + getattr(other, name))
+        return self
 
 
 class Pools:
@@ -61,7 +64,13 @@ class Pools:
         self.limit = limit
         self._http = http
         self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
-        self._past = Counts()
+        self._counted: tuple[Counts, ...] = (Counts(),)
+        """What pools that are forgotten have done, and then what each that is known has.
+
+        It is replaced as a whole, by one thread at a time: whoever asks meanwhile, on whichever
+        thread, counts each pool once.
+        """
+        self._replacing = threading.Lock()
         self._closed = False
 
     def __len__(self) -> int:
@@ -125,23 +134,25 @@ class Pools:
             if not other.open:
                 self._forget(loop)
         self._pools[pool.loop] = pool
+        with self._replacing:
+            self._counted = (*self._counted, pool.counts)
         await pool.close_with_loop()
         return pool
 
     def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
         pool = self._pools.pop(loop, None)
         if pool is not None:
-            self._past.add(pool.counts)
+            with self._replacing:
+                past, *known = self._counted
+                known.remove(pool.counts)
+                self._counted = (Counts().add(past, pool.counts), *known)
 
     def stats(self, budget: RetryBudget) -> "Stats":
         """Return what all pools do, and have done; of retry tokens those of calls."""
         from .stats import Stats, quantile  # noqa: PLC0415 (seldom asked for)
 
-        known = list(self._pools.values())
-        pools = [pool for pool in known if pool.open]
-        done = Counts()
-        for counts in (self._past, *(pool.counts for pool in known)):
-            done.add(counts)
+        pools = [pool for pool in list(self._pools.values()) if pool.open]
+        done = Counts().add(*self._counted)
         waits = sorted(wait for pool in pools for wait in list(pool.waits))
         own = self._http is None
         return Stats(

@@ -9,7 +9,7 @@ from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeVar
 from urllib.parse import quote_plus
-from weakref import WeakSet
+from weakref import ref
 
 import orjson
 
@@ -82,7 +82,7 @@ class _Renewed:
         self._renew_at = math.inf
         self._expires_at = math.inf
         self._fetching: asyncio.Task[RouteraError | None] | None = None
-        self._heard_by = WeakSet[Listener]()
+        self._heard_by: list[ref[Listener]] = []  # whose copy no other thread can disturb
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(…)"
@@ -146,8 +146,9 @@ class _Renewed:
 
     def _tell(self, began: float, lasts: float | None, error: str | None) -> None:
         elapsed = asyncio.get_running_loop().time() - began
-        for listener in list(self._heard_by):
-            listener.fetched(elapsed, lasts, error)
+        for heard_by in self._heard_by.copy():
+            if (listener := heard_by()) is not None:
+                listener.fetched(elapsed, lasts, error)
 
 
 async def _ended(fetching: "asyncio.Task[RouteraError | None]") -> RouteraError | None:
@@ -273,7 +274,8 @@ def listen(auth: Auth, listener: Listener) -> None:
     A class of the caller's own tells nothing, and a `StaticToken` has nothing to tell.
     """
     if isinstance(auth, _Renewed):
-        auth._heard_by.add(listener)  # noqa: SLF001 (our own)
+        listeners = auth._heard_by  # noqa: SLF001 (our own)
+        listeners.append(ref(listener, listeners.remove))
 
 
 def checked_token(text: object) -> str:

@@ -6,9 +6,12 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import cached_property
 from types import EllipsisType, TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from aiohttp import ClientSession
+
+# What a create needs none of is loaded when it is asked for, and `get_type_hints` finds it there.
+import routera_async  # noqa: TC001
 
 from ._hooks import Hook
 from ._options import Options, checked_headers, merged, whole_number
@@ -27,11 +30,6 @@ from .models import (
 )
 from .resources import Objects, objects_of
 from .retries import RetryPolicy
-
-if TYPE_CHECKING:  # what a create needs none of is loaded when it is asked for
-    from ._raw import Response
-    from .routing import DispatchResult, Routers
-    from .stats import Stats
 
 T = TypeVar("T", bound=Ticket)
 NT = TypeVar("NT", bound=NewTicket)
@@ -117,7 +115,7 @@ class RouteraClient:
         self.deals: Objects[Deal, NewDeal] = self.objects(Deal)
 
     @cached_property
-    def routers(self) -> "Routers":
+    def routers(self) -> "routera_async.Routers":
         """The account's routers."""
         from .routing import Routers  # noqa: PLC0415 (see above)
 
@@ -206,7 +204,7 @@ class RouteraClient:
         """
         return objects_of(self._session, record, new, mint=self._mint)
 
-    async def dispatch(self, *, router_id: str, object_id: str) -> "DispatchResult":
+    async def dispatch(self, *, router_id: str, object_id: str) -> "routera_async.DispatchResult":
         """Run a router on an object, and return whom it was assigned to, or why it was not.
 
         It is not sent again after it may have been done, for it may assign twice, unless the policy
@@ -224,7 +222,7 @@ class RouteraClient:
         params: Mapping[str, str | float | bool] | None = None,
         json: Any = None,
         repeatable: bool | None = None,
-    ) -> "Response":
+    ) -> "routera_async.Response":
         """Send a request that this client knows nothing of, with the same evidence and errors.
 
         `path` is below the base URL, such as "/tickets/123"; `params` is the query, of texts,
@@ -239,7 +237,7 @@ class RouteraClient:
             self._session, method, path, params=params, json=json, repeatable=repeatable
         )
 
-    def stats(self) -> "Stats":
+    def stats(self) -> "routera_async.Stats":
         """Return what the client does now, and has done: cheap, and from any thread."""
         return self._session.stats()
 

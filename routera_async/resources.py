@@ -1,6 +1,7 @@
 """The API's nouns and its verbs: which path, which model, and nothing else."""
 
 import asyncio
+import builtins  # noqa: TC003 (as below)
 import copy
 import inspect
 from collections.abc import (
@@ -14,6 +15,9 @@ from collections.abc import (
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
+
+# What many records need is loaded when there are many, and `get_type_hints` finds it there.
+import routera_async  # noqa: TC001
 
 from ._answers import listing, names_of, properties_query, read, within
 from ._codec import encode, to_changes, to_fields
@@ -44,15 +48,10 @@ from .models import (
 )
 from .retries import Repeat
 
-if TYPE_CHECKING:  # what many records need is loaded when there are many
-    import builtins
-
+if TYPE_CHECKING:
     from ._verbs import ImportVerbs
-    from .bulk.engine import Outcome, Written
-    from .bulk.journal import Journal
+    from .bulk.engine import Written
     from .bulk.limiter import Limiter
-    from .bulk.many import Bulk
-    from .bulk.reconcile import Verdict
 
 R = TypeVar("R", bound=Record)
 S = TypeVar("S", bound=Stored)
@@ -170,12 +169,12 @@ class Objects(Generic[R, N]):
         *,
         concurrency: int | None = None,
         parse: Callable[[X], N | Mapping[str, Any]] | None = None,
-        journal: "Journal | None" = None,
-        bulk: "Bulk | None" = None,
+        journal: "routera_async.Journal | None" = None,
+        bulk: "routera_async.Bulk | None" = None,
         hooks: Iterable[Hook] = (),
         stop: asyncio.Event | None = None,
         start: int = 0,
-    ) -> "AsyncGenerator[Outcome[R]]":
+    ) -> "AsyncGenerator[routera_async.Outcome[R]]":
         """Create many records, and yield the outcome of each as it is known.
 
         `records` is any iterable or async iterable, of which no more is read than is under way;
@@ -213,12 +212,12 @@ class Objects(Generic[R, N]):
 
     async def reconcile(
         self,
-        journal: "Journal",
+        journal: "routera_async.Journal",
         *,
         last_sent: float,
         quarantine: float = 60.0,
         hooks: Iterable[Hook] = (),
-    ) -> "builtins.list[Verdict]":
+    ) -> "builtins.list[routera_async.Verdict]":
         """Settle the rows of an import's journal whose answers were lost, by the list.
 
         `last_sent` is when the last of them was sent at the latest, in seconds since the epoch; the

@@ -1,8 +1,10 @@
 """What hooks are told of calls and of tokens, what they may add, and what `log_hook` writes."""
 
 import asyncio
+import gc
 import logging
 import re
+import sys
 from pathlib import Path
 from typing import ClassVar
 
@@ -247,6 +249,33 @@ async def test_a_source_that_clients_share_tells_each(sandbox, new, told):
         await client.with_options(timeout=5).tickets.create(new)
     assert names(told).count("TokenRefreshed") == 1
     assert {type(event) for event in other} <= {TokenRefreshed}
+
+
+async def test_a_client_that_is_made_while_a_source_tells(told):
+    """Another thread may make a client of a source at any step of its telling of a fetch."""
+
+    async def fetch():
+        return "a.b.c"
+
+    source, made = TokenProvider(fetch), {}
+
+    def step(frame, *_):
+        where = (frame.f_code, frame.f_lineno)
+        if where not in made:
+            made[where] = RouteraClient(source, hooks=[told.append])
+        return step
+
+    usual = sys.gettrace()
+    sys.settrace(step)
+    try:
+        await source.token()
+        await source.token(refused="a.b.c")
+    finally:
+        sys.settrace(usual)
+    assert "TokenRefreshed" in names(told)
+    made.clear()
+    gc.collect()
+    assert not source._heard_by
 
 
 # -- headers -------------------------------------------------------------------------------------

@@ -35,6 +35,22 @@ def members():
                     )
 
 
+def annotated():
+    """Yield every public function, class and method that has annotations, `__init__` as well."""
+    for name, value in PUBLIC:
+        if inspect.isfunction(value) or inspect.isclass(value):
+            yield name, value
+        for kind in getattr(value, "__mro__", ()):
+            if kind.__module__.startswith("routera_async"):
+                for attribute, found in vars(kind).items():
+                    function = found
+                    for inside in ("__func__", "fget", "func"):  # of whatever decorates it
+                        function = getattr(function, inside, function)
+                    is_private = attribute.startswith("_") and not attribute.endswith("__")
+                    if inspect.isfunction(function) and function.__annotations__ and not is_private:
+                        yield f"{kind.__name__}.{attribute}", function
+
+
 def test_all_is_all():
     """`__all__` names, in order, exactly what the package shows; nothing else is bound to it."""
     assert sorted(routera_async.__all__) == routera_async.__all__ == dir(routera_async)
@@ -75,6 +91,22 @@ def test_the_constructor_can_be_filled_by_a_framework():
     """What a client takes can be found out while a program runs, as dependency injection does."""
     told = get_type_hints(routera_async.RouteraClient.__init__)
     assert told["hooks"] == Iterable[routera_async.Hook]
+
+
+@pytest.mark.parametrize(("name", "value"), dict(annotated()).items(), ids=dict(annotated()))
+def test_types_are_told_while_a_program_runs(name, value):
+    """Frameworks and tools find out all types, of what is loaded later as well."""
+    assert get_type_hints(value).keys() >= value.__annotations__.keys(), name
+
+
+def test_types_of_what_is_loaded_later():
+    """The types that are told are those that the package has."""
+    objects, client = routera_async.Objects, routera_async.RouteraClient
+    assert get_type_hints(client.stats)["return"] is routera_async.Stats
+    assert get_type_hints(client.routers.func)["return"] is routera_async.Routers
+    assert get_type_hints(objects.create_many)["bulk"] == routera_async.Bulk | None
+    assert get_type_hints(objects.reconcile)["return"] == list[routera_async.Verdict]
+    assert get_type_hints(routera_async.Hook.__call__)["event"] == routera_async.Event
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routera_async import NotFoundError, Overloaded, RetryBudget, RetryPolicy, RouteraClient, Stats
+from routera_async._pool import Counts
 from routera_async.stats import quantile
 
 NOTHING = Stats(
@@ -199,6 +200,28 @@ async def test_another_thread_may_ask(sandbox, new):
         await asking
     assert client.stats().requests == 50
     assert [each.requests for each in seen] == sorted(each.requests for each in seen)
+
+
+async def test_who_asks_while_a_pool_is_forgotten_counts_it_once(sandbox, new):
+    """What a loop has done is counted in the very moment in which its pool is put away, too."""
+    seen, asks = [], [True]
+
+    class Watched(Counts):
+        """Counts of which, when they are read, somebody else asks."""
+
+        __slots__ = ()
+
+        def __getattribute__(self, name):
+            if asks:
+                asks.clear()
+                seen.append(client.stats())
+            return super().__getattribute__(name)
+
+    async with RouteraClient(sandbox.token, base_url=sandbox.url) as client:
+        await client.tickets.create(new)
+        client._session._pools.here().counts.__class__ = Watched
+    assert [(each.requests, each.connections_opened) for each in seen] == [(1, 1)]
+    assert client.stats().requests == 1
 
 
 async def test_connections_of_the_callers_own_are_not_known(sandbox, new):

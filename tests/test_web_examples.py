@@ -50,6 +50,10 @@ SMALL = Size(
 )
 """With more in the outage than may be under way and wait, so that some are refused at once."""
 
+BUSY = "too many are waiting already: send the same again later"
+LATER = "send the same again later"
+"""What a service says when it cannot do what it is asked."""
+
 FIRST_ROWS = 8
 """Rows that an import has under way before its first answer."""
 
@@ -75,7 +79,8 @@ async def test_a_service_is_responsive_while_routera_hangs(tmp_path, name):
     assert list(lines(name, result))
     refused = [each.told for each in result.exchanges if each.status == 503]
     assert len(refused) >= SMALL.in_flight + SMALL.burst
-    at_once = [told for told in refused if "waiting already" in told["detail"]]
+    assert {told["detail"] for told in refused} == {BUSY, LATER}
+    at_once = [told for told in refused if told["detail"] == BUSY]
     assert {told["outcome"] for told in at_once} == {"not_sent"}
     assert {told["outcome"] for told in refused} == {"not_sent", "unknown"}
 
@@ -175,7 +180,27 @@ async def test_a_service_says_whose_fault_it_is(tmp_path, name):
         assert await told("none") == 404
         (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
         importing = await begun(http, service.url, tmp_path / "bad.csv")
-        assert (await ended(http, importing))["state"].startswith("failed: nothing fills")
+        assert (await ended(http, importing))["state"].startswith("failed: are its columns")
+    assert any("ConfigurationError: nothing fills" in line for line in service.printed)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_what_an_error_says_is_for_the_log(tmp_path, name):
+    """A caller is told nothing of Routera's own words, and the log has them."""
+    async with staged(name, SMALL, tmp_path) as (sandbox, _, service, http):
+
+        async def put(**given):
+            lamp = {"ticket_name": "Lamp", **given}
+            async with http.put(f"{service.url}/tickets/a", json=lamp) as answer:
+                return answer.status, (await answer.json()).get("detail")
+
+        if name != "fastapi":  # which passes over fields that it does not know
+            assert await put(colour="red") == (422, "Routera refuses such a ticket")
+        sandbox.faults.script(Fault("rate_limited", retry_after=30))
+        assert await put() == (503, LATER)
+    printed = "".join(service.printed)
+    assert "RateLimitedError: 429: " in printed
+    assert name == "fastapi" or "BadRequestError: 400: " in printed
 
 
 @asynccontextmanager

@@ -25,6 +25,7 @@ from routera_async.errors import (
     ForbiddenError,
     JournalError,
     NotFoundError,
+    NotSentError,
     OutcomeName,
     RouteraError,
     UnauthorizedError,
@@ -142,6 +143,9 @@ class Slots(Protocol):
     def rows_ended(self) -> None:
         """Hear that no row will follow."""
 
+    def stop(self) -> None:
+        """Give no place any more; who has one goes on."""
+
     @property
     def over(self) -> bool:
         """Whether there will be no place any more."""
@@ -159,6 +163,9 @@ class _Unlimited:
         """Do nothing."""
 
     def give_back(self) -> None:
+        """Do nothing."""
+
+    def stop(self) -> None:
         """Do nothing."""
 
     def rows_ended(self) -> None:
@@ -300,6 +307,7 @@ class _Work(Generic[X, T]):
             if not self._slots.take_now():
                 await self._slots.take()
             try:
+                self._check_that_it_goes_on()
                 if (intended := books.intends(number, new)) is not None:
                     await intended
                 record, attempts = await self._write(new)
@@ -308,6 +316,7 @@ class _Work(Generic[X, T]):
         except RouteraError as error:
             if isinstance(error, _STOPS):
                 self.stopped = self.stopped or error
+                self._slots.stop()
             outcome = Outcome[T](
                 status=_status(error),
                 row=number,
@@ -332,6 +341,11 @@ class _Work(Generic[X, T]):
                 given=row,
             )
         return books.closes(new, outcome)
+
+    def _check_that_it_goes_on(self) -> None:
+        """Raise for a row that was waiting for its turn when a fault stopped the import."""
+        if isinstance(self.stopped, _STOPS):
+            raise NotSentError("the import was stopped before this row was sent")
 
 
 def _is_cancelled() -> bool:

@@ -18,11 +18,12 @@ async def connected(
 
     What a call that `writes` may have done is told, also when Ctrl-C cuts it off.
     """
-    async with connection.settings().client() as client:
+    settings = connection.settings()
+    async with settings.client() as client:
         try:
             yield client
         except RouteraError as error:
-            raise failed(error, writes=writes) from None
+            raise failed(error, writes=writes, advice=settings.advice(error)) from None
         except asyncio.CancelledError:
             if writes:
                 warn("what was under way may have been done")

@@ -32,8 +32,8 @@ class Failed(Exception):  # noqa: N818 (it is told, never handled)
         self.status = status
 
 
-def failed(error: RouteraError, *, writes: bool) -> Failed:
-    """Return what a command's failure proves, and its exit status."""
+def failed(error: RouteraError, *, writes: bool, advice: str = "") -> Failed:
+    """Return what a command's failure proves, what to do about it, and its exit status."""
     tries = len(error.attempts)
     more = f" ({tries} attempts in {error.elapsed:.1f} s)" if tries > 1 else ""
     outcome = error.outcome
@@ -43,7 +43,7 @@ def failed(error: RouteraError, *, writes: bool) -> Failed:
         return Failed(f"{error}{more}", USAGE)
     status = REFUSED if outcome in {"rejected", "duplicate"} else UNKNOWN
     proven = _PROVEN[outcome] if writes or status == REFUSED or outcome == "not_sent" else ""
-    return Failed(f"{proven}{error}{more}", status)
+    return Failed(f"{proven}{error}{more}{advice}", status)
 
 
 def warn(text: str) -> None:

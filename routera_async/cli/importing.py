@@ -218,7 +218,7 @@ def import_file(
     if options.journal is not None and options.journal.resolve() == file.resolve():
         raise ConfigurationError("--journal must be another file than the input")
     settings = _settings(options, connection)
-    shown = Shown.prepared(file, options)
+    shown = Shown.prepared(file, options, settings)
     if options.dry_run:
         shown.work.rehearse()
     else:
@@ -246,9 +246,10 @@ async def _send(shown: "Shown", options: Options, settings: Settings | None) -> 
 class Shown:
     """An import as a person follows it: the bar, Ctrl-C, the summary and what to do next."""
 
-    def __init__(self, work: FileImport, options: Options) -> None:
+    def __init__(self, work: FileImport, options: Options, connection: Settings | None) -> None:
         self.work = work
         self._options = options
+        self._connection = connection
         self._console = console()
         self._reasons = Reasons()
         bulk = options.settings().bulk
@@ -259,7 +260,7 @@ class Shown:
         work.confirm = self._confirm
 
     @classmethod
-    def prepared(cls, file: Path, options: Options) -> "Shown":
+    def prepared(cls, file: Path, options: Options, connection: Settings | None) -> "Shown":
         """Read the file through, unless an earlier run has, and settle the mapping."""
         settings = options.settings()
         source = open_input(file, settings)
@@ -273,7 +274,7 @@ class Shown:
             file=options.mapping,
         )
         work = FileImport.prepared(source, mapping=mapping, settings=settings)
-        shown = cls(work, options)
+        shown = cls(work, options, connection)
         if work.unused:
             shown.note(f"columns not imported: {', '.join(work.unused)}")
         return shown
@@ -319,7 +320,8 @@ class Shown:
         """Tell why an import has ended before its rows did, and how to go on."""
         work, summary = self.work, self.work.summary
         if work.fault is not None:
-            self.note(f"error: {work.fault}")
+            advice = self._connection.advice(work.fault) if self._connection else ""
+            self.note(f"error: {work.fault}{advice}")
             self._tell_the_rest("stopped")
             something = summary.created or summary.duplicate or summary.unknown
             return USAGE if isinstance(work.fault, _WRONG) and not something else UNKNOWN

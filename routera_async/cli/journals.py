@@ -64,14 +64,11 @@ async def reconcile(
     seconds = bounded_seconds("--quarantine", quarantine)
     last_sent = _last_written(journal)
     async with _opened(journal) as opened, _client(opened, connection) as client:
-        try:
-            verdicts = (
-                await KINDS[_kind(opened)]
-                .of(client)
-                .reconcile(opened, last_sent=last_sent, quarantine=seconds, hooks=(_tell,))
-            )
-        except RouteraError as error:
-            raise failed(error, writes=False) from None
+        verdicts = (
+            await KINDS[_kind(opened)]
+            .of(client)
+            .reconcile(opened, last_sent=last_sent, quarantine=seconds, hooks=(_tell,))
+        )
         open_ones = [entry async for entry in opened.undecided() if entry.body is None]
         tally = await _tally(opened)
     _show(verdicts, tally, as_json=json)
@@ -109,7 +106,10 @@ async def _client(journal: Journal, connection: Connection) -> AsyncIterator[Rou
         running(Sandbox(any_field=True, db=db, keep_requests=0)) as sandbox,
         RouteraClient(sandbox.token, base_url=sandbox.url) as client,
     ):
-        yield client
+        try:
+            yield client
+        except RouteraError as error:
+            raise failed(error, writes=False) from None
 
 
 def _last_written(path: Path) -> float:

@@ -23,7 +23,12 @@ from routera_async._options import seconds
 from routera_async._urls import checked_base_url, checked_proxy
 from routera_async.auth import ClientCredentials, Secret, StaticToken
 from routera_async.client import BASE_URL, RouteraClient
-from routera_async.errors import ConfigurationError
+from routera_async.errors import (
+    ConfigurationError,
+    ForbiddenError,
+    RouteraError,
+    UnauthorizedError,
+)
 
 CONFIG_VARIABLE = "ROUTERA_CONFIG"
 
@@ -141,6 +146,24 @@ class Settings:
             proxy=self.get("proxy"),
             **more,
         )
+
+    def advice(self, error: RouteraError) -> str:
+        """Return what to look at when the server refuses who we are, and nothing otherwise."""
+        if isinstance(error, UnauthorizedError):
+            url = self.get("base_url")
+            return f"; check {self._who}: it is wrong, has expired, or is not for {url}"
+        if isinstance(error, ForbiddenError):
+            return f"; the account is that of {self._who}"
+        return ""
+
+    @property
+    def _who(self) -> str:
+        """What proves who we are and where it was set, without any of it."""
+        sources = dict.fromkeys(self.values[name].source for name in self.credentials)
+        what = "the API client" if "client_id" in self.credentials else "the token"
+        if "token_file" in self.credentials:
+            what = f"{what} in {self.get('token_file')}"
+        return f"{what} that is set by {' and '.join(sources)}"
 
     def _rank(self, names: tuple[str, ...]) -> int:
         return min(self.values[name].rank for name in names)

@@ -298,6 +298,8 @@ class OneSlot:
     def rows_ended(self):
         """Do nothing."""
 
+    stop = rows_ended
+
 
 @pytest.mark.parametrize(
     ("slots", "expected"),

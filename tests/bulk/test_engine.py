@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from routera_async import (
     Attempt,
+    AttemptFinished,
     ConfigurationError,
     DuplicateError,
     ForbiddenError,
@@ -25,6 +26,7 @@ from routera_async import (
     ValidationError,
 )
 from routera_async.bulk.engine import run
+from routera_async.bulk.limiter import Limiter
 from routera_async.errors import APIStatusError, from_response
 
 ATTEMPTS = (
@@ -211,6 +213,37 @@ def test_a_fault_of_the_account_stops_all(virtually, kind, status):
         2: status,
         3: "created",
     }
+
+
+@pytest.mark.parametrize("kind", STOPS)
+@pytest.mark.parametrize("pauses", [False, True])
+def test_who_waits_for_a_place_is_not_sent_after_such_a_fault(virtually, kind, pauses):
+    """Rows that wait for their turn then end as not sent, at once, in a pause as well."""
+    written, outcomes = [], []
+
+    async def write(new):
+        written.append(new)
+        await asyncio.sleep(0.5)
+        if new == 0 and pauses:
+            slots.ended(AttemptFinished("POST", "/tickets", 1, True, 429, None, 0.0, 60.0))
+            raise fault(429)
+        await asyncio.sleep(0.5)
+        raise fault(kind)
+
+    async def main():
+        nonlocal slots
+        slots = Limiter(6, start=2)
+        rows = run(range(9), parse=as_is, write=write, concurrency=6, slots=slots)
+        with pytest.raises((APIStatusError, ConfigurationError)):
+            await exhaust(rows, outcomes)
+        slots.close()
+        return asyncio.get_running_loop().time()
+
+    slots = None
+    assert virtually(main()) == 1
+    assert written == [0, 1]
+    assert sorted(outcome.row for outcome in outcomes) == list(range(6 + pauses))
+    assert {outcome.status for outcome in outcomes} == {"not_sent"}
 
 
 async def test_a_stop_after_a_lost_answer_leaves_the_row_unknown():

@@ -63,6 +63,8 @@ class Fixed:
     def rows_ended(self):
         """Do nothing."""
 
+    stop = rows_ended
+
 
 @attrs.define
 class Server:

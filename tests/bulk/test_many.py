@@ -292,6 +292,28 @@ async def test_a_fault_of_the_account(wires, token, tmp_path, kind):
         assert await journal.known(2) is None
 
 
+@pytest.mark.parametrize("has_journal", [True, False])
+async def test_who_waits_for_a_key_is_not_sent_after_a_fault(client, sandbox, journal, has_journal):
+    """Rows that wait for an earlier one's key when a fault stops the import are sent by the next.
+
+    None of them is lost, and none is unknown, for nothing of them has left.
+    """
+    sandbox.faults.script("refused_token")
+    rows = [ticket(f"T{number}", external_id="k") for number in range(4)]
+    kept, found = journal if has_journal else None, {}
+    with pytest.raises(UnauthorizedError):
+        await collected(client.tickets.create_many(rows, bulk=NOW, journal=kept), found)
+    assert statuses(found) == ["not_sent"] * 4
+    assert {found[row].reason for row in (1, 2, 3)} == {
+        "the import was stopped before this row was sent"
+    }
+    assert sandbox.request_count == 1
+    if has_journal:
+        assert [(await journal.known(row)).status for row in range(4)] == ["not_sent"] * 4
+    again = await collected(client.tickets.create_many(rows, bulk=NOW, journal=kept))
+    assert statuses(again) == ["created"] + ["duplicate"] * 3
+
+
 async def test_a_stop(client, sandbox, journal):
     """Once stopped nothing more is read, what is under way ends, and the rest goes on later."""
     stop, read = asyncio.Event(), []

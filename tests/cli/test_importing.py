@@ -323,7 +323,7 @@ async def test_a_refused_token_stops_the_import(write):
     assert process.returncode == 2
     assert (told["rejected"], told["created"]) == (0, 0)
     assert told["read"] == told["not_sent"] < 500
-    assert b"missing account context" in err
+    assert b"missing account context; check the token that is set by ROUTERA_TOKEN: " in err
     assert expired.encode() not in out + err
 
 

@@ -149,6 +149,16 @@ def test_another_place_is_refused(routera, in_doubt, monkeypatch):
     assert "is of an import into http://127.0.0.1:" in ended.error
 
 
+def test_a_refused_token_is_named(routera, api, in_doubt):
+    """Whose list cannot be read says which token was refused."""
+    journal = in_doubt(UNKEYED, "disconnect_after_commit", "--no-key")
+    api.sandbox.faults.draw({NO_LIST: 1.0})
+    ended = routera("reconcile", journal, "--quarantine", "0s")
+    assert ended.status == 1
+    assert ended.error.startswith("error: refused: 401: ")
+    assert "; check the token that is set by ROUTERA_TOKEN: " in ended.error
+
+
 def test_an_import_into_a_sandbox_is_settled_there(routera, write, tmp_path):
     """The journal tells which file it is; without it nothing can be told."""
     db = tmp_path / "sandbox.db"

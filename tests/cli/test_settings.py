@@ -6,8 +6,10 @@ import stat
 import pytest
 
 from routera_async.cli.settings import Connection, config_path
-from routera_async.errors import ConfigurationError
+from routera_async.errors import ConfigurationError, from_response
 from tests.conftest import TOKEN
+
+STATUSES = (302, 400, 401, 403, 404, 409, 429, 500)
 
 
 @pytest.fixture
@@ -124,6 +126,48 @@ def test_a_token_of_each_place_is_used(api, routera, config, tmp_path, monkeypat
     ended = routera("tickets", "list")
     assert (ended.status, ended.err) == (0, "")
     assert api.seen()[-2][1] == "/oauth2/token"
+
+
+def test_a_refusal_names_the_place_of_what_was_refused(api, routera, config, tmp_path, monkeypatch):
+    """A 401 says where the token was set, by whatever it was, and shows nothing of it."""
+    secrets = (*api.sandbox.token.split("."), api.sandbox.client_secret)
+
+    def refused(*options):
+        api.sandbox.faults.script(*["refused_token"] * 2)
+        ended = routera("tickets", "archive", "any", *options)
+        assert ended.status == 1
+        assert not [secret for secret in secrets if secret in ended.err]
+        said, _, rest = ended.error.partition("; check ")
+        assert said.startswith("error: refused: 401: ")
+        where, _, why = rest.partition(" that is set by ")
+        source, _, why = why.partition(": ")
+        assert why == f"it is wrong, has expired, or is not for {api.sandbox.url}"
+        return where, source
+
+    token = api.sandbox.token
+    assert refused() == ("the token", "ROUTERA_TOKEN")
+    held = tmp_path / "token"
+    held.write_text(token)
+    held.chmod(0o600)
+    assert refused("--token-file", held) == (f"the token in {held}", "--token-file")
+    monkeypatch.delenv("ROUTERA_TOKEN")
+    path = config(f'token = "{token}"\n')
+    assert refused() == ("the token", str(path))
+    path = config(f'client_id = "{api.sandbox.client_id}"\n')
+    monkeypatch.setenv("ROUTERA_CLIENT_SECRET", api.sandbox.client_secret)
+    assert refused() == ("the API client", f"{path} and ROUTERA_CLIENT_SECRET")
+
+
+def test_who_may_not_is_told(monkeypatch):
+    """A 403 says whose account it is; no other error is one of who we are."""
+    monkeypatch.setenv("ROUTERA_TOKEN", TOKEN)
+    settings = Connection().settings()
+    told = {
+        status: settings.advice(from_response(status, {}, b"", now=None)) for status in STATUSES
+    }
+    assert told.pop(403) == "; the account is that of the token that is set by ROUTERA_TOKEN"
+    assert told.pop(401).startswith("; check the token ")
+    assert set(told.values()) == {""}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ I8   no more attempts than the policy allows, but for the probes of an import; n
 I9   nothing of ours arrives at another origin (seen by `server._Trap`)
 I10  nothing is left: no task, no connection, no complaint
 I11  no more under way than the pool is wide (seen by `server.Server`)
-I12  with time and a token, every call is tried
+I12  with time and a token, every call is tried, but for rows of a `create_many` that a fault stops
 I13  one fetch of a token at a time, and only for one that was refused or is near its end
 I14  no call sends a token again that it was refused, and nobody an old one after a new one
 I15  a closing waits for what is under way, which has all that it needs until then
@@ -92,7 +92,7 @@ def _repeats(run: Run, row: Row) -> bool:
 
 def _tried(run: Run, row: Row, result: Result) -> Iterator[tuple[str, str]]:
     """Nobody gives up in the queue before the deadline, unless there was no token."""
-    if type(result.error) is not NotSentError or result.attempts:
+    if type(result.error) is not NotSentError or result.attempts or run.stopped:
         return
     began, ended = row.began or 0.0, row.ended or 0.0
     took = ended - began

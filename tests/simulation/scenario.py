@@ -14,11 +14,14 @@ import attrs
 from routera_async import (
     ClientCredentials,
     ConfigurationError,
+    ForbiddenError,
     NewTicket,
+    NotFoundError,
     NotSentError,
     RetryPolicy,
     RouteraClient,
     RouteraError,
+    UnauthorizedError,
 )
 from routera_async.auth import _Renewed
 from routera_async.bulk.many import Bulk
@@ -53,6 +56,9 @@ _DRAIN = 30.0
 
 _NOW = 1e-6
 """Virtual seconds that are no time at all."""
+
+_STOPS = (ConfigurationError, UnauthorizedError, ForbiddenError, NotFoundError)
+"""Faults that stop a `create_many`."""
 
 BEHAVIOURS = ("gather", "gather", "group", "strict group", "many", "many", "one by one")
 
@@ -193,6 +199,8 @@ class Run:
         )
         self.paused = False
         """Whether `create_many` has waited for the server: then there were probes, not counted."""
+        self.stopped = False
+        """Whether a fault has stopped `create_many`: what waited for its turn then is not sent."""
         self.troubles: list[tuple[float, float]] = []
         """When a fetch of a token failed: from its beginning to its end."""
         self._fetching = False
@@ -501,6 +509,7 @@ class Run:
         async with contextlib.aclosing(outcomes):
             with contextlib.suppress(RouteraError):
                 async for outcome in outcomes:
+                    self.stopped |= isinstance(outcome.error, _STOPS)
                     result = Result(
                         outcome.status, outcome.record, outcome.error, tuple(outcome.attempts)
                     )
