@@ -275,14 +275,14 @@ class Limiter:
         elif until > self._pause.not_before:
             self._pause.not_before = until
             self._pause.next_probe = max(until, self._pause.next_probe)
-            self._wind(self._pause)
+            self._wind(self._pause, now)
 
     def _close_gate(self, event: AttemptFinished, now: float, until: float | None) -> None:
         """Pause until the time that we were told, or else for an outage."""
         since = self._silence.since
-        next_probe = now + self._patience(since) if until is None else until
+        next_probe = now + self._patience(since, now) if until is None else until
         self._pause = _Pause(since, reason(event), until is None, next_probe, until or now)
-        self._wind(self._pause)
+        self._wind(self._pause, now)
         self._tell(ImportPaused(self._pause.reason, retry_in=next_probe - now))
 
     def _resume(self, pause: _Pause, now: float) -> None:
@@ -298,34 +298,38 @@ class Limiter:
             self._timer.cancel()
         self._admit()
 
-    def _wind(self, pause: _Pause) -> None:
+    def _wind(self, pause: _Pause, now: float) -> None:
         """Set the timer to the next probe, or to giving up when whoever comes is the probe."""
         if self._timer is not None:
             self._timer.cancel()
         due = pause.since + self._silence.bound
-        if pause.next_probe > self._loop.time():
+        if pause.next_probe > now:
             due = min(due, pause.next_probe)
         if due < math.inf:
             self._timer = self._loop.call_at(due, self._due, pause)
 
     def _due(self, pause: _Pause) -> None:
+        """Give up or send a probe; a loop may ring a little early, and is then asked once more.
+
+        The clock is read once: a probe that is not due yet may be due a moment later.
+        """
         now = self._loop.time()
         if now >= pause.since + self._silence.bound:
             self.gave_up = True
             self._over = self._silence.verdict(now - pause.since, pause.reason)
-            self._admit()
+            self._admit(now)
         else:
-            self._admit()
-            self._wind(pause)
+            self._admit(now)
+            self._wind(pause, now)
 
-    def _admit(self) -> None:
+    def _admit(self, now: float | None = None) -> None:
         """Let through whoever may go now."""
         if self._over is not None:
             self._refuse(self._rows)
         if self.gave_up:
             self._refuse(self._gate)
         elif self._pause is not None:
-            self._probe(self._pause, self._loop.time())
+            self._probe(self._pause, self._loop.time() if now is None else now)
         else:
             # A row that waits at the gate holds its slot, and loads nobody.
             while self._gate and self._held - len(self._gate) < self._window.limit:
@@ -336,7 +340,7 @@ class Limiter:
     def _probe(self, pause: _Pause, now: float) -> None:
         """Let one through when it is time: whoever waits at the gate, or else a new row."""
         is_due = now >= pause.next_probe
-        seconds = self._patience(pause.since)
+        seconds = self._patience(pause.since, now)
         if self._gate and (is_due or self._promised):
             # The last row of all is given up as ever: it may be its own fault, and nobody waits.
             is_last = self._rows_ended and self._held <= 1 and not self._rows
@@ -349,10 +353,10 @@ class Limiter:
             return
         if granted:
             pause.next_probe = now + seconds
-            self._wind(pause)
+            self._wind(pause, now)
 
-    def _patience(self, since: float) -> float:
-        return patience(self._loop.time() - since, self._window.usual, self._timeout)
+    def _patience(self, since: float, now: float) -> float:
+        return patience(now - since, self._window.usual, self._timeout)
 
     async def _wait(self, queue: deque[_Waiter]) -> Pass | None:
         waiter: _Waiter = self._loop.create_future()

@@ -722,6 +722,47 @@ def test_a_probe_that_is_cancelled_leaves_its_turn_to_a_new_row(virtually, early
     assert virtually(scenario()) == pytest.approx(2.0, abs=0.1)
 
 
+class Restless:
+    """A loop whose timers ring up to a millisecond early, and whose clock moves between two looks.
+
+    So does uvloop's, which counts milliseconds.
+    """
+
+    def __init__(self, loop, rng):
+        self._loop = loop
+        self._rng = rng
+        self._ahead = 0.0
+
+    def time(self):
+        """Tell the time, which has moved since it was told last."""
+        self._ahead += self._rng.uniform(0, 5e-4)
+        return self._loop.time() + self._ahead
+
+    def call_at(self, when, *what):
+        """Call a little early."""
+        return self._loop.call_at(when - self._ahead - self._rng.uniform(0, 1e-3), *what)
+
+    def create_future(self):
+        """Make a future of the loop's own."""
+        return self._loop.create_future()
+
+
+def test_no_probe_is_lost_where_timers_ring_early(virtually):
+    """A probe is sent every few seconds, also when it was not quite due as its timer rang."""
+
+    async def scenario():
+        async with limited(1, give_up_after=None) as limiter:
+            limiter._loop = Restless(asyncio.get_running_loop(), random.Random(1))
+            limiter.ended(finished())
+            for _ in range(10):
+                limiter.ended(finished(503))
+            for _ in range(200):
+                assert (await asyncio.wait_for(limiter.enter(), 60)).probe
+                limiter.ended(finished(503))
+
+    virtually(scenario())
+
+
 def test_no_pause_is_passed_by_waiting_for_the_rate(virtually):
     """Who waits for the rate behind the open gate, and finds it closed then, waits there again."""
 
