@@ -309,7 +309,7 @@ class FileImport:
         self.summary.resumed += outcome.resumed
         self.summary.add(outcome.status)
         self._tell(outcome, sent=sent)
-        if sent:
+        if sent and self._settings.max_rejects is not None:
             self._stop_if_too_bad()
 
     def _tell(self, outcome: Outcome[Any], *, sent: bool = True) -> None:

@@ -214,6 +214,8 @@ class _Many(Generic[T]):
     def withholds(self, outcome: Outcome[Any]) -> bool:
         """Say whether an outcome is to be settled at the end; without a journal, held rows only."""
         undecided, repeats = self._books.undecided, self._books.repeats
+        if not undecided and not repeats:
+            return False
         withheld = False
         if self._bulk.reconcile and outcome.row in repeats:
             withheld = repeats[outcome.row].first in undecided
