@@ -72,7 +72,7 @@ class Call:
     """What tells it from all others, where somebody watches."""
     refused: str | None = attrs.field(default=None, repr=False)
     """The token that the server has answered with 401."""
-    tokens: list[str] = attrs.field(factory=list, repr=False)
+    tokens: tuple[str, ...] = attrs.field(default=(), repr=False)
     """What the call has sent, and no error may show."""
     over: bool = False
     """Whether it is not to be sent again, whatever it has met."""
@@ -82,7 +82,7 @@ class Call:
     """Whether aiohttp has sent an attempt twice of its own accord, as it does a DELETE."""
     cut_off: RouteraError | None = None
     """What an attempt proves that was cancelled after its status line had come."""
-    _met: list[tuple[Any, ...]] = attrs.field(factory=list)
+    _met: tuple[tuple[Any, ...], ...] = ()
 
     @property
     def made(self) -> int:
@@ -113,16 +113,8 @@ class Call:
             self.cut_off = verdict
         self.repeated |= evidence.repeated
         outcome = verdict.outcome if verdict else "created"
-        self._met.append(
-            (
-                began - self.started,
-                elapsed,
-                evidence.sent,
-                evidence.status,
-                evidence.error,
-                outcome,
-            )
-        )
+        started, sent = began - self.started, evidence.sent
+        self._met += ((started, elapsed, sent, evidence.status, evidence.error, outcome),)
 
     def settled(self, error: RouteraError, elapsed: float, policy: RetryPolicy) -> RouteraError:
         """Return the last error in the light of the attempts before it.
@@ -250,7 +242,7 @@ class Evidence:
 
     def __init__(self, call: Call, token: str) -> None:
         if token not in call.tokens:
-            call.tokens.append(token)
+            call.tokens += (token,)
         self.body = WitnessedBody(call.body or b"") if call.method != "GET" else None
         self.status: int | None = None
         self.error: str | None = None

@@ -1,6 +1,10 @@
 """The queue in front of the connections."""
 
 import asyncio
+import os
+import subprocess
+import sys
+from ctypes import CDLL
 
 import aiohttp
 import pytest
@@ -281,3 +285,42 @@ def test_equal_budgets_share_their_tokens(virtually, make):
             assert pool.imports[RetryBudget(capacity=2)] is not tokens
 
     virtually(main())
+
+
+MAPPED = """
+import asyncio, ctypes
+
+from routera_async._pool import Pool
+
+FIELDS = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in FIELDS]
+
+async def main():
+    tell = ctypes.CDLL(None).mallinfo2
+    tell.restype = Info
+    buffers = []  # to let one go would do what a pool does
+    for _ in range(2):
+        before = tell().hblks
+        buffers.append(bytes(asyncio.selector_events._SelectorTransport.max_size))
+        print(tell().hblks - before)
+        pool = Pool(1, None)
+        await pool.http.close()
+
+asyncio.run(main())
+"""
+"""Prints how often memory is mapped for a buffer of asyncio's, before there is a pool and after."""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(CDLL(None), "mallinfo2"),
+    reason="not glibc, or older than 2.33",
+)
+def test_no_memory_is_mapped_for_each_answer():
+    """Without a pool each buffer that asyncio reads into is; whoever has opened one is spared."""
+    environ = {name: each for name, each in os.environ.items() if "BYTECODE" not in name}
+    for _ in range(2):  # a process that compiles what it imports has let go of larger ones
+        command = [sys.executable, "-c", MAPPED]
+        told = subprocess.run(command, capture_output=True, text=True, check=True, env=environ)
+    assert told.stdout.split() == ["1", "0"]

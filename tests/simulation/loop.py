@@ -7,10 +7,21 @@ Built on asyncio's own `BaseEventLoop` (Python 3.11 to 3.13), of which it overri
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from typing import Any
+
+RESTLESS = 0.5
+"""How often a loop's timers ring early."""
 
 SHUFFLED = 0.3
 """How often the callbacks that are ready at once are run in another order than they came."""
+
+
+EARLY = 1e-3
+"""Seconds by which a timer may ring early, as on uvloop, which counts milliseconds."""
+
+GLANCE = 1e-5
+"""Seconds that may pass between two looks at the clock."""
 
 
 class Deadlock(RuntimeError):  # noqa: N818 (the name of what it is)
@@ -52,9 +63,10 @@ class _Task(asyncio.Task):
 class SimLoop(asyncio.BaseEventLoop):
     """Runs callbacks in an order drawn from `seed`, on a clock that only timers move.
 
-    The clock begins at `now`. No thread and no socket can be used. `at_step` is called with the
-    number of each step. Raises `Deadlock` when nothing more can happen, and `Endless` after
-    `most_seconds` of virtual time or `most_steps`.
+    Half of the seeds have a loop like uvloop: its timers ring a little early, and its clock moves
+    between two looks at it. The clock begins at `now`. No thread and no socket can be used.
+    `at_step` is called with the number of each step. Raises `Deadlock` when nothing more can
+    happen, and `Endless` after `most_seconds` of virtual time or `most_steps`.
     """
 
     def __init__(
@@ -71,6 +83,8 @@ class SimLoop(asyncio.BaseEventLoop):
         self._clock_resolution = 1e-9
         self._draw = random.Random(f"{seed}:loop").random
         self._shuffle = random.Random(f"{seed}:order").shuffle
+        restless = random.Random(f"{seed}:clock")
+        self._uniform = restless.uniform if restless.random() < RESTLESS else None
         self._most_seconds = most_seconds
         self._most_steps = most_steps
         self.steps = 0
@@ -82,7 +96,16 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def time(self) -> float:
         """Return the virtual seconds that have passed."""
+        if self._uniform is not None:
+            self._selector.now += self._uniform(0, GLANCE)
         return self._selector.now
+
+    def call_at(
+        self, when: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Call something at a time, or a little before it."""
+        early = 0.0 if self._uniform is None else self._uniform(0, EARLY)
+        return super().call_at(when - early, callback, *args, context=context)
 
     def run(self, main: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine to its end, end what it left behind, and close; return its result.
