@@ -108,6 +108,17 @@ async def aiohttp_orjson(url: str) -> AsyncGenerator[Send]:
         yield send
 
 
+def keep_buffers_at_hand() -> None:
+    """Do what a `RouteraClient` does as it opens: glibc maps no memory for each answer then."""
+    bytes(2**19)
+
+
+def aiohttp_at_hand(url: str) -> AbstractAsyncContextManager[Send]:
+    """Return `aiohttp_orjson`, as whoever knows this writes it."""
+    keep_buffers_at_hand()
+    return aiohttp_orjson(url)
+
+
 @asynccontextmanager
 async def aiohttp_json(url: str) -> AsyncGenerator[Send]:
     """`session.post(json=...)` and `answer.json()`: what aiohttp's own first page shows."""
@@ -320,6 +331,9 @@ PEERS = (
     ),
 )
 """Whose calls are compared."""
+
+AT_HAND = Peer(f"{RAW}, buffers at hand", ("aiohttp", "orjson"), aiohttp_at_hand, less=_BARE)
+"""The same without memory that glibc maps for each answer."""
 
 TRACED = Peer(f"{OURS} (otel, no SDK)", ("aiohttp", "opentelemetry-api"), routera_idle)
 """What tracing costs whoever has not set it up."""

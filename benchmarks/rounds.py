@@ -1,9 +1,9 @@
 """Interleaved runs: what is compared is measured side by side, again and again.
 
-In each run every workload has a fresh process, for the order of a process's memory alone is worth
-some per cent. The processes of a run take turns, a block of calls each, so that whatever else the
-machine does falls on all of them; the block in the middle is what a run says. A ratio is that of
-two workloads in the same run.
+In each run every job has a fresh process, for the order of a process's memory alone is worth some
+per cent, and what it did before may be worth a sixth. The processes of a run take turns, a block of
+calls each, so that whatever else the machine does falls on all of them; the block in the middle is
+what a run says. A ratio is that of two jobs in the same run.
 """
 
 import json
@@ -97,12 +97,11 @@ def measure(
     for number in range(runs):
         progress(f"run {number + 1} of {runs}: {', '.join(job.name for job in jobs)}")
         with ExitStack() as stack:
-            names = {job.workload: None for job in jobs}
-            workers = {name: _started(stack, name, url) for name in names}
+            workers = {job: _started(stack, job.workload, url) for job in jobs}
             spent: dict[Job, list[float]] = {job: [] for job in jobs}
             for _ in range(blocks):
                 for job in random.sample(jobs, len(jobs)):
-                    spent[job].append(workers[job.workload].run(job))
+                    spent[job].append(workers[job].run(job))
         for job, seconds in spent.items():
             figures[job.name].append(statistics.median(seconds) / job.calls * 1e6)
     return figures

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import attrs
 
-from .peers import ON_UVLOOP, OURS, PEERS, RAW, TOKEN, TRACED
+from .peers import AT_HAND, ON_UVLOOP, OURS, PEERS, RAW, TOKEN, TRACED
 from .rounds import Figures, Job, measure, once, programs
-from .workloads import FILE_LOOP, IMPORT, LOOP, MANY, WORKLOADS
+from .workloads import FILE_LOOP, IMPORT, LOOP, LOOP_AT_HAND, MANY, WORKLOADS
 
 CUSTOM = (1, 10, 100)
 """How many custom fields a row is measured with."""
@@ -129,13 +129,14 @@ def _installed(jobs: Sequence[Job]) -> list[Job]:
 
 def calls(url: str, size: Size, progress: Progress) -> tuple[list[Row], Figures]:
     """Measure one POST, by everyone: shows 1, 2 and 7."""
-    names = [peer.name for peer in (*PEERS, TRACED, *ON_UVLOOP)]
+    names = [peer.name for peer in (*PEERS, AT_HAND, TRACED, *ON_UVLOOP)]
     jobs = _installed([Job(name, size.calls) for name in names])
     figures = measure(url, jobs, runs=size.runs, blocks=size.blocks, progress=progress)
     bounds = {"openai (aiohttp)": 4.5, "stripe (aiohttp)": 1.8, "hubspot (threads)": 3.5}
     ours, raw = (peer.name for peer in ON_UVLOOP)
     rows = [
         ratio(1, OURS, RAW, figures, most(1.10), f"tickets.create ÷ {RAW}"),
+        ratio(1, OURS, AT_HAND.name, figures, label=f"tickets.create ÷ {AT_HAND.name}"),
         ratio(1, TRACED.name, RAW, figures, most(1.10)),
         ratio(1, TRACED.name, OURS, figures),
         *(
@@ -154,7 +155,7 @@ def calls(url: str, size: Size, progress: Progress) -> tuple[list[Row], Figures]
 
 def many(url: str, size: Size, progress: Progress) -> tuple[list[Row], Figures]:
     """Measure rows by the many, shorter and longer: shows 3 and 6."""
-    jobs = [Job(who, size.many) for who in (MANY, LOOP)]
+    jobs = [Job(who, size.many) for who in (MANY, LOOP, LOOP_AT_HAND)]
     jobs += [Job(who, size.imported) for who in (IMPORT, FILE_LOOP)]
     jobs += [
         Job(who, size.many, custom, f"{who}, {kind}")
@@ -164,6 +165,7 @@ def many(url: str, size: Size, progress: Progress) -> tuple[list[Row], Figures]:
     figures = measure(url, _installed(jobs), runs=size.runs, blocks=size.blocks, progress=progress)
     rows = [
         ratio(3, MANY, LOOP, figures, most(1.15)),
+        ratio(3, MANY, LOOP_AT_HAND, figures),
         ratio(3, IMPORT, FILE_LOOP, figures, most(1.5), f"{IMPORT}, to a journal ÷ {FILE_LOOP}"),
         *(ratio(6, f"{MANY}, {kind}", f"{LOOP}, {kind}", figures) for kind in KINDS),
         ratio(6, f"{MANY}, {CUSTOM[-1]} custom", f"{MANY}, 1 as long", figures, most(1.25)),

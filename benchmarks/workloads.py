@@ -18,7 +18,19 @@ from typing import Any
 
 import attrs
 
-from .peers import BEARER, IN_FLIGHT, JSON, ON_UVLOOP, PEERS, TOKEN, TRACED, Peer, fields
+from .peers import (
+    AT_HAND,
+    BEARER,
+    IN_FLIGHT,
+    JSON,
+    ON_UVLOOP,
+    PEERS,
+    TOKEN,
+    TRACED,
+    Peer,
+    fields,
+    keep_buffers_at_hand,
+)
 
 Run = Callable[[int, int, int], Awaitable[float]]
 """Does so much, and returns the CPU seconds that it took: calls, custom fields, their length."""
@@ -122,6 +134,12 @@ async def by_hand(url: str) -> AsyncGenerator[Run]:
         yield run
 
 
+def by_hand_at_hand(url: str) -> AbstractAsyncContextManager[Run]:
+    """Return the same without memory that glibc maps for each answer."""
+    keep_buffers_at_hand()
+    return by_hand(url)
+
+
 @asynccontextmanager
 async def file_by_hand(url: str) -> AsyncGenerator[Run]:
     """Read a CSV file in the same loop, as one writes it with `csv.DictReader`."""
@@ -211,14 +229,16 @@ def _importer() -> str | None:
 
 MANY = "create_many"
 LOOP = "a loop by hand"
+LOOP_AT_HAND = f"{LOOP}, buffers at hand"
 IMPORT = "import_file"
 FILE_LOOP = "a loop by hand over a CSV file"
 
 
 def _all() -> Iterator[Workload]:
-    yield from map(of_peer, (*PEERS, TRACED, *ON_UVLOOP))
+    yield from map(of_peer, (*PEERS, AT_HAND, TRACED, *ON_UVLOOP))
     yield Workload(MANY, create_many)
     yield Workload(LOOP, by_hand)
+    yield Workload(LOOP_AT_HAND, by_hand_at_hand)
     yield Workload(FILE_LOOP, file_by_hand)
     yield Workload(IMPORT, whole_import, missing=_importer())
 
