@@ -28,11 +28,9 @@ from typing import Any
 
 from routera_async import DuplicateError, NotSentError
 
+from .loop import NO_TIME
 from .scenario import Run
 from .world import MARKER, Result, Row
-
-_NOW = 1e-6
-"""Virtual seconds that are no time at all."""
 
 _AGAIN = {408, 429, 500, 502, 503, 504, 401}
 """Answers after which a call may be sent again, key or not."""
@@ -96,9 +94,9 @@ def _tried(run: Run, row: Row, result: Result) -> Iterator[tuple[str, str]]:
         return
     began, ended = row.began or 0.0, row.ended or 0.0
     took = ended - began
-    if any(began <= end + _NOW and start <= ended for start, end in run.troubles):
+    if any(began <= end + NO_TIME and start <= ended for start, end in run.troubles):
         return
-    if run.plan.deadline is None or took < run.plan.deadline - _NOW:
+    if run.plan.deadline is None or took < run.plan.deadline - NO_TIME:
         yield "I12 tried", f"never tried: {result.error!r}"
 
 
@@ -138,9 +136,9 @@ def _ends(run: Run, row: Row) -> Iterator[tuple[str, str]]:
         return
     took, cancelled = row.ended - row.began, row.results[0].status == "cancelled"
     bounds = [each for each in (run.plan.deadline, row.patience) if each is not None]
-    if bounds and took > min(bounds) + _NOW and not many:  # whose rows wait for a slot first
+    if bounds and took > min(bounds) + NO_TIME and not many:  # whose rows wait for a slot first
         yield "I6 in time", f"took {took} of {bounds}"
-    if row.cancelled_at is not None and row.ended > row.cancelled_at + _NOW:
+    if row.cancelled_at is not None and row.ended > row.cancelled_at + NO_TIME:
         yield "I6 cancelled", f"ended {row.ended - row.cancelled_at} s after it was cancelled"
     by_sibling = run.plan.behaviour == "strict group"
     if cancelled and row.cancelled_at is None and row.patience is None and not by_sibling:

@@ -16,6 +16,7 @@ from routera_async.bulk import journal_file, many, reconcile
 from routera_async.bulk.books import ImportBooks
 from routera_async.bulk.journal import Journal
 from routera_async.bulk.journal_rows import OPEN
+from routera_async.bulk.limiter import Limiter
 
 from .bugs import SEEDS, Bug, caught_by_test
 from .imports import simulate
@@ -155,6 +156,16 @@ def _lose_outcomes() -> Planted:
     return patch.object(Journal, "_take", take)
 
 
+def _look_at_the_clock_twice() -> Planted:
+    """Set the timer of a probe by another look at the clock than the one that found it not due."""
+    real = Limiter._wind
+
+    def wind(self: Any, pause: Any, now: float) -> None:
+        real(self, pause, self._loop.time())
+
+    return patch.object(Limiter, "_wind", wind)
+
+
 def _with(target: Any, name: str, instead: Any) -> Callable[[], Planted]:
     return lambda: patch.object(target, name, instead)
 
@@ -189,6 +200,11 @@ BUGS = [
     Bug("outcomes are lost in a commit", _lose_outcomes),
     Bug("the keys of rows passed over are forgotten", _forget_the_keys_of_rows_passed_over),
     Bug("rows in doubt are passed over", _pass_over_rows_in_doubt),
+    Bug(
+        "a probe is lost where a timer rings early",
+        _look_at_the_clock_twice,
+        test="tests/bulk/test_limiter.py::test_no_probe_is_lost_where_timers_ring_early",
+    ),
 ]
 
 

@@ -20,8 +20,11 @@ SHUFFLED = 0.3
 EARLY = 1e-3
 """Seconds by which a timer may ring early, as on uvloop, which counts milliseconds."""
 
-GLANCE = 1e-5
+GLANCE = 2e-5
 """Seconds that may pass between two looks at the clock."""
+
+NO_TIME = 5 * EARLY
+"""Seconds that are no time at all, where timers ring early and looks take time."""
 
 
 class Deadlock(RuntimeError):  # noqa: N818 (the name of what it is)
@@ -106,6 +109,10 @@ class SimLoop(asyncio.BaseEventLoop):
         """Call something at a time, or a little before it."""
         early = 0.0 if self._uniform is None else self._uniform(0, EARLY)
         return super().call_at(when - early, callback, *args, context=context)
+
+    def happen_at(self, when: float, callback: Any, *args: Any) -> asyncio.TimerHandle:
+        """Have something happen in the world: it is no timer, and is neither early nor late."""
+        return super().call_at(when, callback, *args)
 
     def run(self, main: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine to its end, end what it left behind, and close; return its result.

@@ -37,7 +37,7 @@ from routera_async.events import (
 from routera_async.retries import RetryBudget
 
 from .faults import FAULTS, OF_A_GRANT, OF_THE_ACCOUNT
-from .loop import Deadlock, Endless, SimLoop
+from .loop import NO_TIME, Deadlock, Endless, SimLoop
 from .network import SLOWEST, Network, Weather, connector, virtual_keep_alive
 from .server import CLIENT_ID, CLIENT_SECRET, HOST, TOKEN_ROUTE, Server
 from .world import MARKER, ROW, Result, Row, Violation, World
@@ -53,9 +53,6 @@ _FOR_EVER = 36_000
 
 _DRAIN = 30.0
 """Seconds that a closing waits for the calls under way, at the most."""
-
-_NOW = 1e-6
-"""Virtual seconds that are no time at all."""
 
 _STOPS = (ConfigurationError, UnauthorizedError, ForbiddenError, NotFoundError)
 """Faults that stop a `create_many`."""
@@ -287,7 +284,7 @@ class Run:
         if self._fetching:
             self.world.wrong(ROW.get(), "I13 stampede", "two fetches of a token at a time")
         began = self.loop.time()
-        lasting = self._held not in self._refused and began < self._renew_at - _NOW
+        lasting = self._held not in self._refused and began < self._renew_at - NO_TIME
         if self._held is not None and lasting:
             self.world.wrong(ROW.get(), "I13 needless", "the token in hand was not refused")
         self._fetching = True
@@ -388,7 +385,7 @@ class Run:
         began = self.loop.time()
         under_way = [row for row in self.world.rows if row.began is not None and not row.results]
         await self._client.aclose()
-        self._given_up |= self.loop.time() >= began + _DRAIN - _NOW
+        self._given_up |= self.loop.time() >= began + _DRAIN - NO_TIME
         left = [row for row in under_way if not row.results]
         told = self.plan.behaviour == "many"  # there an outcome is told later than it is known
         if left and not told and not self._given_up:

@@ -122,7 +122,7 @@ class World:
     def at(self, when: float, do: Callable[..., None], *args: Any) -> None:
         """Have something happen outside of the client, whatever becomes of the client."""
         self._events += 1
-        handle = self.loop.call_at(when, self._happen, self._events)
+        handle = self.loop.happen_at(when, self._happen, self._events)
         self._due[self._events] = (handle, do, args)
 
     def _happen(self, number: int) -> None:
@@ -135,7 +135,7 @@ class World:
         self.loop = loop
         for number, (handle, do, args) in self._due.items():
             handle.cancel()
-            moved = loop.call_at(handle.when(), self._happen, number)
+            moved = loop.happen_at(handle.when(), self._happen, number)
             self._due[number] = (moved, do, args)
 
     def stream(self, name: str) -> random.Random:
