@@ -19,11 +19,12 @@ import random
 import ssl
 import uuid
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from aiohttp import ClientSession
 
 from ._evidence import CANCELLED, Call, Evidence
+from ._gate import Gate, tell_gate
 from ._hooks import Hook
 from ._how import HEADERS, Headers, how_of
 from ._options import Options, merged
@@ -44,7 +45,6 @@ if TYPE_CHECKING:  # what a first attempt without hooks needs none of is loaded 
     from tenacity import RetryCallState
 
     from ._telling import Telling
-    from .events import AttemptFinished
     from .stats import Stats
 
 RECORD_LIMIT = 2**20
@@ -55,38 +55,6 @@ PAGE_LIMIT = 2**24
 
 _JITTER = 0.95
 """An attempt's time-out is drawn from this fraction of `timeout` to all of it."""
-
-
-class Leave(Protocol):
-    """Leave to make one attempt; `timeout` is in seconds, or None for the usual one."""
-
-    @property
-    def probe(self) -> bool:
-        """Whether it is made to find out about the server, and not counted."""
-
-    @property
-    def timeout(self) -> float | None:
-        """How long it may take."""
-
-
-class Gate(Protocol):
-    """What an import's attempts pass before they are admitted."""
-
-    @property
-    def stands_open(self) -> bool:
-        """Whether there is leave for everybody, of no special kind."""
-
-    async def enter(self) -> Leave:
-        """Wait for leave; raises `NotSentError` when there will be none."""
-
-    def began(self) -> None:
-        """Hear that an attempt is about to be sent."""
-
-    def succeeded(self, elapsed: float) -> None:
-        """Hear that an attempt was answered with a success, after so many seconds."""
-
-    def ended(self, met: "AttemptFinished") -> None:
-        """Hear of any other end of an attempt."""
 
 
 class Answer:
@@ -448,24 +416,12 @@ class Session:
             if self._telling is not None:
                 self._telling.met(call, evidence, verdict, elapsed)
             if self._gate is not None:
-                _tell_gate(self._gate, call, evidence, verdict, elapsed)
+                tell_gate(self._gate, call, evidence, verdict, elapsed)
         return verdict or evidence
 
 
 def _named(error: BaseException) -> str:
     return CANCELLED if isinstance(error, asyncio.CancelledError) else type(error).__name__
-
-
-def _tell_gate(
-    gate: Gate, call: Call, evidence: Evidence, verdict: RouteraError | None, elapsed: float
-) -> None:
-    """Tell a gate what a call's last attempt met; no event is made for what nearly all meet."""
-    if verdict is None:
-        gate.succeeded(elapsed)
-        return
-    from ._telling import finished  # noqa: PLC0415 (most clients have no gate)
-
-    gate.ended(finished(call, evidence, verdict, elapsed))
 
 
 def _telling(hooks: Sequence[Hook]) -> "Telling | None":

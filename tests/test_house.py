@@ -32,8 +32,10 @@ MAY_IMPORT = {
     "_how": {"_pool", "_urls", "_version", "auth"},
     "_telling": {"_evidence", "_hooks", "_options", "_urls", "errors", "events"},
     "_token_route": {"_evidence", "_how", "_pool", "_urls"},
+    "_gate": {"_evidence", "_telling", "errors", "events"},
     "_session": {
         "_evidence",
+        "_gate",
         "_hooks",
         "_how",
         "_options",
@@ -44,7 +46,6 @@ MAY_IMPORT = {
         "_urls",
         "auth",
         "errors",
-        "events",
         "retries",
         "stats",
     },
