@@ -269,7 +269,7 @@ class ImportBooks:
         key = self._claims.pop(row, None)
         if key is not None:
             with suppress(JournalError):  # whoever waits for the key will meet it too
-                self._keys.settle(key, status)
+                self._keys.settle(key, row, status)
             self._hand_on(key)
 
     def _hand_on(self, key: str) -> None:

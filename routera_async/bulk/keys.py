@@ -21,6 +21,9 @@ _PLACES = 2**23
 """Bits, a MiB in all, one of which is set for each key on the disk: where it is not, there is none
 such (Bloom, 1970, with one hash). Among a million, one new key in nine is looked for in vain."""
 
+_DECIDED = {"created", "duplicate"}
+"""Statuses of rows whose key is a record's."""
+
 _Claim = tuple[int, OutcomeName | None]
 
 
@@ -43,32 +46,37 @@ class Keys:
     def claim(self, key: str, row: int, status: OutcomeName | None = None) -> _Claim:
         """Return the first row that had this key, and what became of it: this row, when none had.
 
-        The status is None while the row is under way.
+        The status is None while the row is under way. A row that an earlier run has decided takes
+        the key from one that is not decided: its record has it, whatever becomes of that one.
         """
-        if found := self._latest.get(key):
-            return found
+        found = self._latest.get(key)
         place = hash(key) % _PLACES
-        if self._moved[place >> 3] & (1 << (place & 7)) and (found := self._on_disk(key)):
+        if found is None and self._moved[place >> 3] & (1 << (place & 7)):
+            found = self._on_disk(key)
+        if found is not None and (status is None or found[1] in _DECIDED):
             return found
         if len(self._latest) >= self._at_hand:
             self._move()
         self._latest[key] = claim = (row, status)
         return claim
 
-    def settle(self, key: str, status: OutcomeName) -> None:
-        """Note what became of the row that has a key.
+    def settle(self, key: str, row: int, status: OutcomeName) -> None:
+        """Note what became of a row that has a key, if it has it still.
 
         One that created nothing gives its key up: the next row that has it is the first then.
         """
         is_free = status in {"rejected", "not_sent"}
-        if (claim := self._latest.get(key)) is not None and is_free:
-            del self._latest[key]
-        elif claim is not None:
-            self._latest[key] = (claim[0], status)
+        if (claim := self._latest.get(key)) is not None:
+            if claim[0] == row and is_free:
+                del self._latest[key]
+            elif claim[0] == row:
+                self._latest[key] = (row, status)
         elif is_free:
-            self._execute("DELETE FROM keys WHERE key = ?", (key,))
+            self._execute("DELETE FROM keys WHERE key = ? AND row = ?", (key, row))
         else:
-            self._execute("UPDATE keys SET status = ? WHERE key = ?", (status, key))
+            self._execute(
+                "UPDATE keys SET status = ? WHERE key = ? AND row = ?", (status, key, row)
+            )
 
     def close(self) -> None:
         """Let go of the database; nothing more can be claimed."""

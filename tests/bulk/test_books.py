@@ -539,6 +539,23 @@ def test_a_key_of_an_earlier_run(virtually, path):
     virtually(main())
 
 
+def test_a_key_belongs_to_whom_an_earlier_run_has_created(virtually, path):
+    """Not to an earlier row that is under way again, and comes to nothing: the third repeats it."""
+
+    async def main():
+        async with opened(path) as journal:
+            first = Import(("a", "not_sent"), ("a", "created"))
+            assert await first.statuses(journal) == ["not_sent", "created"]
+        async with opened(path) as journal:
+            again = Import(("a", "not_sent"), ("a",), ("a",))
+            found = await again.run(journal)
+        assert [found[row].status for row in range(3)] == ["not_sent", "created", "duplicate"]
+        assert found[2].reason == "it repeats the external_id of row 2"
+        assert again.sent == [0]
+
+    virtually(main())
+
+
 def test_an_email_is_no_external_id(virtually, path):
     """A key that is no external_id is not told as one when it comes back from the journal."""
 
