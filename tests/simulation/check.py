@@ -15,7 +15,8 @@ I8   no more attempts than the policy allows, but for the probes of an import; n
 I9   nothing of ours arrives at another origin (seen by `server._Trap`)
 I10  nothing is left: no task, no connection, no complaint
 I11  no more under way than the pool is wide (seen by `server.Server`)
-I12  with time and a token, every call is tried, but for rows of a `create_many` that a fault stops
+I12  with time and a token, every call is tried, but for rows of a `create_many` that a fault stops,
+     or that gives up on a server that has not answered once
 I13  one fetch of a token at a time, and only for one that was refused or is near its end
 I14  no call sends a token again that it was refused, and nobody an old one after a new one
 I15  a closing waits for what is under way, which has all that it needs until then

@@ -197,7 +197,7 @@ class Run:
         self.paused = False
         """Whether `create_many` has waited for the server: then there were probes, not counted."""
         self.stopped = False
-        """Whether a fault has stopped `create_many`: what waited for its turn then is not sent."""
+        """Whether `create_many` was stopped or gave up: what waited then is not sent."""
         self.troubles: list[tuple[float, float]] = []
         """When a fetch of a token failed: from its beginning to its end."""
         self._fetching = False
@@ -500,13 +500,16 @@ class Run:
         rows = self.world.rows
         source = self._slowly(rows) if self._rng.random() < 0.5 else rows
         width = self._rng.randint(1, self.plan.max_connections)
+        began, bulk = self.loop.time(), Bulk(reconcile=False)
         outcomes = self._client.tickets.create_many(
-            source, concurrency=width, parse=self._parse, bulk=Bulk(reconcile=False)
+            source, concurrency=width, parse=self._parse, bulk=bulk
         )
         async with contextlib.aclosing(outcomes):
             with contextlib.suppress(RouteraError):
                 async for outcome in outcomes:
-                    self.stopped |= isinstance(outcome.error, _STOPS)
+                    waited = self.loop.time() - began
+                    gives_up = self.paused and waited >= bulk.unreachable_after - NO_TIME
+                    self.stopped |= gives_up or isinstance(outcome.error, _STOPS)
                     result = Result(
                         outcome.status, outcome.record, outcome.error, tuple(outcome.attempts)
                     )
