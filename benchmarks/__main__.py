@@ -79,6 +79,7 @@ def main(given: Sequence[str]) -> int:
     print(report.table(rows), report.costs(figures), report.notes(), sep="\n\n", end="\n\n")
     folder = options.out or RESULTS
     name = "quick" if options.quick else f"{told['date'][:10]}-python{told['python'].split()[1]}"
+    name = "-".join([name, *(options.only or [])])
     for path in report.save(folder, told, rows, figures, name):
         print(f"written: {path}")
     print(f"{time.monotonic() - began:.0f} s")

@@ -72,7 +72,7 @@ async def gather(peer: Peer, url: str, calls: int) -> dict[str, Any]:
     return {
         "failures": len(failures),
         "first_failure": next(iter(failures), None),
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,  # Linux: in KiB
         "submitted_s": submitted,
         "cpu_us": cpu / calls * 1e6,
         "blocked_p99_ms": percentile(ticker.cpu, 0.99),

@@ -30,6 +30,7 @@ PACKAGES = (
     "stripe",
     "hubspot-api-client",
     "slack_sdk",
+    "opentelemetry-api",
     "aiosalesforce",
     "cyclopts",
     "rich",

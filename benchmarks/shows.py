@@ -9,7 +9,15 @@ import attrs
 
 from .peers import AT_HAND, ON_UVLOOP, OURS, PEERS, RAW, TOKEN, TRACED
 from .rounds import Figures, Job, measure, once, programs
-from .workloads import FILE_LOOP, IMPORT, LOOP, LOOP_AT_HAND, MANY, WORKLOADS
+from .workloads import (
+    FILE_LOOP,
+    FILE_LOOP_AT_HAND,
+    IMPORT,
+    LOOP,
+    LOOP_AT_HAND,
+    MANY,
+    WORKLOADS,
+)
 
 CUSTOM = (1, 10, 100)
 """How many custom fields a row is measured with."""
@@ -76,10 +84,10 @@ class Size:
     runs: int = 7
     blocks: int = 10
     calls: int = 200
-    gathers: int = 3
+    gathers: int = 7
     gathered: int = 100_000
     rows: tuple[int, ...] = (10_000, 100_000)
-    many: int = 1_000
+    many: int = 3_000
     imported: int = 5_000
 
 
@@ -156,7 +164,7 @@ def calls(url: str, size: Size, progress: Progress) -> tuple[list[Row], Figures]
 def many(url: str, size: Size, progress: Progress) -> tuple[list[Row], Figures]:
     """Measure rows by the many, shorter and longer: shows 3 and 6."""
     jobs = [Job(who, size.many) for who in (MANY, LOOP, LOOP_AT_HAND)]
-    jobs += [Job(who, size.imported) for who in (IMPORT, FILE_LOOP)]
+    jobs += [Job(who, size.imported) for who in (IMPORT, FILE_LOOP, FILE_LOOP_AT_HAND)]
     jobs += [
         Job(who, size.many, custom, f"{who}, {kind}")
         for kind, custom in KINDS.items()
@@ -167,6 +175,7 @@ def many(url: str, size: Size, progress: Progress) -> tuple[list[Row], Figures]:
         ratio(3, MANY, LOOP, figures, most(1.15)),
         ratio(3, MANY, LOOP_AT_HAND, figures),
         ratio(3, IMPORT, FILE_LOOP, figures, most(1.5), f"{IMPORT}, to a journal ÷ {FILE_LOOP}"),
+        ratio(3, IMPORT, FILE_LOOP_AT_HAND, figures),
         *(ratio(6, f"{MANY}, {kind}", f"{LOOP}, {kind}", figures) for kind in KINDS),
         ratio(6, f"{MANY}, {CUSTOM[-1]} custom", f"{MANY}, 1 as long", figures, most(1.25)),
     ]
@@ -199,7 +208,7 @@ def _gather_rows(size: Size, found: dict[str, list[dict[str, float]]]) -> Iterat
     what = f"gather of {size.gathered:,}"
     bounds = {
         ("failures", ""): most(0),
-        ("peak_mb", "MB"): most(350),
+        ("peak_mib", "MiB"): most(350),
         ("blocked_p99_ms", "ms"): most(50),
         ("blocked_p99_wall_ms", "ms"): None,
         ("instants_p99_ms", "ms"): None,
@@ -208,7 +217,7 @@ def _gather_rows(size: Size, found: dict[str, list[dict[str, float]]]) -> Iterat
     }
     said = {
         "failures": "calls that failed",
-        "peak_mb": "peak memory",
+        "peak_mib": "peak memory",
         "blocked_p99_ms": "loop blocked, p99 of ticks",
         "blocked_p99_wall_ms": "the same by the wall's clock",
         "instants_p99_ms": "loop blocked, p99 of instants",

@@ -1,6 +1,8 @@
 """Which row of an input had a key first: on disk, so that memory does not grow with the rows."""
 
 import sqlite3
+from contextlib import ExitStack, closing
+from functools import cached_property
 from typing import Any
 
 from routera_async.errors import JournalError, OutcomeName, one_line
@@ -28,7 +30,7 @@ _Claim = tuple[int, OutcomeName | None]
 
 
 class Keys:
-    """The keys of one input, in a database of its own that vanishes with it.
+    """The keys of one input; all but the latest in a database of its own that vanishes with it.
 
     Raises JournalError for a disk that is full.
     """
@@ -36,12 +38,8 @@ class Keys:
     def __init__(self, at_hand: int = AT_HAND) -> None:
         self._at_hand = at_hand
         self._latest: dict[str, _Claim] = {}
-        self._moved = bytearray(_PLACES // 8)
-        try:
-            self._db = sqlite3.connect("", isolation_level=None)  # "": a file that no other sees
-            self._db.executescript(_SCHEMA)
-        except sqlite3.Error as error:
-            raise _fault(error) from error
+        self._moved = bytearray()
+        self._closing = ExitStack()
 
     def claim(self, key: str, row: int, status: OutcomeName | None = None) -> _Claim:
         """Return the first row that had this key, and what became of it: this row, when none had.
@@ -50,9 +48,10 @@ class Keys:
         the key from one that is not decided: its record has it, whatever becomes of that one.
         """
         found = self._latest.get(key)
-        place = hash(key) % _PLACES
-        if found is None and self._moved[place >> 3] & (1 << (place & 7)):
-            found = self._on_disk(key)
+        if found is None and self._moved:
+            place = hash(key) % _PLACES
+            if self._moved[place >> 3] & (1 << (place & 7)):
+                found = self._on_disk(key)
         if found is not None and (status is None or found[1] in _DECIDED):
             return found
         if len(self._latest) >= self._at_hand:
@@ -71,18 +70,30 @@ class Keys:
                 del self._latest[key]
             elif claim[0] == row:
                 self._latest[key] = (row, status)
-        elif is_free:
+        elif self._moved and is_free:
             self._execute("DELETE FROM keys WHERE key = ? AND row = ?", (key, row))
-        else:
-            self._execute(
-                "UPDATE keys SET status = ? WHERE key = ? AND row = ?", (status, key, row)
-            )
+        elif self._moved:
+            settled = "UPDATE keys SET status = ? WHERE key = ? AND row = ?"
+            self._execute(settled, (status, key, row))
 
     def close(self) -> None:
         """Let go of the database; nothing more can be claimed."""
         self._latest.clear()
         self._at_hand = 0
-        self._db.close()
+        self._closing.close()
+
+    @cached_property
+    def _db(self) -> sqlite3.Connection:
+        """The database: few inputs have so many keys that they need one."""
+        if not self._at_hand:
+            raise JournalError("the keys of the input are closed")
+        try:
+            db = sqlite3.connect("", isolation_level=None)  # "": a file that no other sees
+            self._closing.enter_context(closing(db))
+            db.executescript(_SCHEMA)
+        except sqlite3.Error as error:
+            raise _fault(error) from error
+        return db
 
     def _on_disk(self, key: str) -> _Claim | None:
         found = self._execute("SELECT row, status FROM keys WHERE key = ?", (key,))
@@ -98,6 +109,7 @@ class Keys:
             )
         except sqlite3.Error as error:
             raise _fault(error) from error
+        self._moved = self._moved or bytearray(_PLACES // 8)
         for key in self._latest:
             place = hash(key) % _PLACES
             self._moved[place >> 3] |= 1 << (place & 7)

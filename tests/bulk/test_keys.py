@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routera_async import JournalError
-from routera_async.bulk.keys import Keys
+from routera_async.bulk.keys import AT_HAND, Keys
 
 STATUSES = ["created", "duplicate", "rejected", "unknown", "not_sent"]
 
@@ -85,3 +85,17 @@ def test_each_input_has_its_own():
         assert other.claim("a", 2) == (2, None)
     with pytest.raises(JournalError, match="closed"):
         one.claim("a", 3)
+
+
+def test_few_keys_need_no_database():
+    """Keys that are at hand take neither a file nor the memory of many; closed is closed."""
+    with closing(Keys()) as known:
+        claim_all(known, AT_HAND)
+        known.settle("external-id-0", 0, "created")
+        assert "_db" not in vars(known)
+        claim_all(known, AT_HAND + 1)
+        assert "_db" in vars(known)
+    with closing(Keys()) as few:
+        few.claim("a", 1)
+    with pytest.raises(JournalError, match="closed"):
+        few.claim("a", 2)
