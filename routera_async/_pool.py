@@ -45,9 +45,9 @@ _BUFFER = 2**19
 def _keep_buffers_at_hand() -> None:
     """Have the C library take such buffers from its heap, as it does in most large processes.
 
-    glibc maps and unmaps memory for each, until one that is larger was mapped and let go (mallopt(3),
-    M_MMAP_THRESHOLD): 13 µs for each answer, a sixth of what a call costs. Elsewhere, and where the
-    heap has a hole of that size, this does nothing.
+    glibc maps and unmaps memory for each, until one that is larger was mapped and let go
+    (mallopt(3), M_MMAP_THRESHOLD): 13 µs for each answer, a sixth of what a call costs. Elsewhere,
+    and where the heap has a hole of that size, this does nothing.
     """
     bytes(_BUFFER)
 
