@@ -7,6 +7,7 @@ does the first of these at full size, with an outage of 10 seconds, and tells ho
 
 import asyncio
 import json
+import math
 import os
 import sys
 from asyncio.subprocess import PIPE
@@ -17,23 +18,23 @@ import attrs
 import pytest
 from aiohttp import ClientConnectorError
 
+from benchmarks import web
 from benchmarks.web import (
     EXAMPLES,
     ROOT,
     SERVICES,
     Clients,
-    Exchange,
     Outage,
-    Result,
-    Size,
+    arguments,
     begun,
     ended,
-    lines,
+    main,
     served,
     show,
     staged,
     written,
 )
+from benchmarks.web_result import Exchange, Result, Size, as_asked, lines
 from routera_async.sandbox import Fault, Sandbox
 
 SMALL = Size(
@@ -47,8 +48,13 @@ SMALL = Size(
     more_patience=2.0,
     undone=0.0,
     last=10,
+    health=math.inf,
+    normal_after=math.inf,
 )
-"""With more in the outage than may be under way and wait, so that some are refused at once."""
+"""How fast this machine is, is not what these tests hold; but for that all is held.
+
+With more in the outage than may be under way and wait, so that some are refused at once.
+"""
 
 BUSY = "too many are waiting already: send the same again later"
 LATER = "send the same again later"
@@ -91,11 +97,20 @@ GOOD = Result(
     size=Size(rows=1),
     exchanges=[REFUSED, MADE],
     last=[MADE],
-    outage=None,
+    outage=Outage(),
     imported={"state": "done", "total": 1, "created": 1},
     health={"answers": [1.0], "late": [0.1], "failed": 0},
     kept=Counter(["a", "row-0"]),
 )
+
+SLEEPS = {"answers": [151.0] * 4_000, "late": [50.0] * 4_000, "failed": 0}
+"""What is met of a health that sleeps for 150 ms first."""
+
+BLOCKED = {"answers": [*[1.0] * 4_000, 10_000.0], "late": [0.1] * 4_000, "failed": 0}
+"""What is met of one whose loop stands still for the ten seconds of the outage."""
+
+LATE = attrs.evolve(REFUSED, key="b", began=2.1, ended=2.2)
+OF_BOTH = Counter(["a", "b", "row-0"])
 
 
 @pytest.mark.parametrize(
@@ -111,6 +126,9 @@ GOOD = Result(
         {"imported": {"state": "done", "total": 1, "created": 0}},
         {"health": {"answers": [], "late": [], "failed": 0}},
         {"health": {"answers": [1.0], "late": [0.1], "failed": 1}},
+        {"health": SLEEPS},
+        {"health": BLOCKED},
+        {"exchanges": [REFUSED, MADE, LATE, attrs.evolve(MADE, key="b")], "kept": OF_BOTH},
     ],
     ids="-".join,
 )
@@ -118,6 +136,64 @@ def test_what_does_not_hold_is_told(changes):
     """Nothing is found wrong with what is right, and each thing that is wrong is found."""
     assert GOOD.faults() == []
     assert attrs.evolve(GOOD, **changes).faults()
+
+
+def test_what_the_machine_is_late_is_no_fault():
+    """The health is held to the limit and to what who asks was late; the limits are the size's."""
+    slow = SLEEPS | {"late": [60.0] * 4_000}
+    assert attrs.evolve(GOOD, health=slow).faults() == []
+    patient = attrs.evolve(GOOD.size, health=11_000.0, normal_after=2.2)
+    assert attrs.evolve(GOOD, health=BLOCKED, size=patient).faults() == []
+    both = {"exchanges": [REFUSED, MADE, LATE, attrs.evolve(MADE, key="b")], "kept": OF_BOTH}
+    assert attrs.evolve(GOOD, **both, size=patient).faults() == []
+    assert as_asked([70.0, 1.0]) == [70.0, 50.0, 30.0, 1.0]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_the_health_is_told_while_requests_wait(tmp_path, name):
+    """Who asks five times while an order waits for Routera is answered before that order is.
+
+    An order that this machine had no time for is followed by another.
+    """
+    async with staged(name, SMALL, tmp_path) as (_, outage, service, http):
+        clients = Clients(http, service.url, SMALL)
+        waited = []
+        with outage.lasting():
+            for n in range(10):
+                order = asyncio.create_task(clients.send(f"order-{n}"))
+                await outage.holds(n + 1)
+                for _ in range(5):
+                    async with http.get(f"{service.url}/health") as answer:
+                        assert answer.status == 200
+                waited.append(not order.done())
+                if waited[-1]:
+                    break
+                await order
+        await order
+    assert any(waited)
+
+
+SMALLEST = "--only aiohttp --orders 9 --in-flight 3 --burst 3 --rows 9 --latency 0.001 --last 3"
+
+
+@pytest.mark.parametrize(("limit", "status"), [("inf", 0), ("-inf", 1)])
+def test_the_exit_status_says_whether_all_holds(capsys, limit, status):
+    """`python -m benchmarks.web` ends with 1 when something that it prints does not hold."""
+    limits = [f"--health={limit}", "--normal-after=inf", "--outage=0.1"]
+    assert main([*SMALLEST.split(), *limits]) == status
+    assert ("DOES NOT HOLD: health, p99" in capsys.readouterr().out) == bool(status)
+
+
+def test_the_help_of_the_benchmark_reads_as_it_is_written(capsys):
+    """Its prose has its own lines, and each option is told."""
+    with pytest.raises(SystemExit) as ended:
+        arguments(["--help"])
+    told = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert f"\n{web.__doc__.splitlines()[2]}\n" in told
+    for field in attrs.fields(Size):
+        assert f"  --{field.name.replace('_', '-')} N" in told
+    assert "seconds for which it hangs (10.0)" in " ".join(told.split())
 
 
 async def closed(http, url):
