@@ -238,7 +238,7 @@ async def ended(http: ClientSession, url: str) -> dict[str, Any]:
     while True:
         async with http.get(url) as answer:
             told: dict[str, Any] = await answer.json()
-        if told["state"] not in {"waiting", "running"}:
+        if told["state"] not in {"waiting", "running", "running elsewhere"}:
             return told
         await asyncio.sleep(0.05)
 

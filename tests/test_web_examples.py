@@ -6,13 +6,14 @@ does the first of these at full size, with an outage of 10 seconds, and tells ho
 """
 
 import asyncio
+import importlib
 import json
 import math
 import os
 import sys
 from asyncio.subprocess import PIPE
 from collections import Counter
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 
 import attrs
 import pytest
@@ -35,6 +36,7 @@ from benchmarks.web import (
     written,
 )
 from benchmarks.web_result import Exchange, Result, Size, as_asked, lines
+from routera_async import RouteraClient, Summary
 from routera_async.sandbox import Fault, Sandbox
 
 SMALL = Size(
@@ -194,6 +196,117 @@ def test_the_help_of_the_benchmark_reads_as_it_is_written(capsys):
     for field in attrs.fields(Size):
         assert f"  --{field.name.replace('_', '-')} N" in told
     assert "seconds for which it hangs (10.0)" in " ".join(told.split())
+
+
+def example(name, monkeypatch):
+    """Return an example as the module that it is."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    return importlib.import_module(name)
+
+
+@asynccontextmanager
+async def importing(sandbox, folder, monkeypatch):
+    """Run the imports of a service over a sandbox, and a function that waits for a state."""
+    background = example("background", monkeypatch)
+    monkeypatch.setattr(background, "PAUSE", 0)
+    async with (
+        RouteraClient(sandbox.token, base_url=sandbox.url) as client,
+        background.Imports(client, folder) as imports,
+    ):
+
+        async def until(name, *states):
+            while (told := imports.told(name))["state"] not in states:  # noqa: ASYNC110 (no event)
+                await asyncio.sleep(0)
+            return told
+
+        yield imports, until
+
+
+async def chunks(*given, error=None):
+    """Yield what an upload sends, and then break off."""
+    for each in given:
+        yield each
+    if error is not None:
+        raise error
+
+
+async def test_an_import_that_another_process_has_is_waited_for(tmp_path, monkeypatch):
+    """It is no failure: it is told as running elsewhere, and as done when it is."""
+    outage = Outage()
+    with ExitStack() as hanging:
+        async with (
+            Sandbox(latency=0.001, sleep=outage.sleep) as sandbox,
+            importing(sandbox, tmp_path / "imports", monkeypatch) as (one, until_one),
+        ):
+            hanging.enter_context(outage.lasting())
+            name = await one.add(chunks(written(tmp_path, 20).read_bytes()))
+            await outage.holds(FIRST_ROWS)
+            async with importing(sandbox, tmp_path / "imports", monkeypatch) as (_, until_two):
+                assert await until_two(name, "running elsewhere") == {"state": "running elsewhere"}
+                hanging.close()
+                for told in (await until_one(name, "done"), await until_two(name, "done")):
+                    assert (told["total"], told["created"]) == (20, 20)
+            assert told["resumed"] == sandbox.store.count() == 20
+
+
+NOT_CSV = "failed: is it a CSV file, in UTF-8, with the names of its columns on the first line?"
+NOT_OURS = "failed: are its columns named like a ticket's fields?"
+
+
+@pytest.mark.parametrize(
+    ("content", "state"),
+    [
+        (b"", NOT_CSV),
+        (b"PK\x03\x04", NOT_CSV),
+        (b"a,\n1,2\n", NOT_CSV),
+        (b"a,b\n1,2\n", NOT_OURS),
+        (b"ticket_name\nLamp\n", NOT_OURS),
+    ],
+    ids=["empty", "zip", "no name", "other names", "too few"],
+)
+async def test_a_file_at_fault_is_tried_once(tmp_path, monkeypatch, caplog, content, state):
+    """What may be wrong with it is told, also after a restart; the log tells of it once."""
+    async with Sandbox() as sandbox:
+        async with importing(sandbox, tmp_path, monkeypatch) as (imports, until):
+            name = await imports.add(chunks(content))
+            assert await until(name, state, "failed") == {"state": state}
+        async with importing(sandbox, tmp_path, monkeypatch) as (imports, until):
+            assert await until(name, state, "failed") == {"state": state}
+    assert caplog.text.count("an import has failed") == 1
+
+
+async def test_a_fault_of_ours_is_tried_again(tmp_path, monkeypatch):
+    """The file is not blamed for a token that is refused, nor for being taken away."""
+    async with Sandbox() as sandbox:
+        async with importing(sandbox, tmp_path, monkeypatch) as (imports, until):
+            sandbox.faults.draw({"refused_token": 1.0})
+            name = await imports.add(chunks(written(tmp_path, 9).read_bytes()))
+            assert (await until(name, "failed"))["created"] == 0
+            gone = await imports.add(chunks(b""))
+            (tmp_path / gone / "tickets.csv").unlink()
+            assert await until(gone, "failed") == {"state": "failed"}
+        sandbox.faults.clear()
+        async with importing(sandbox, tmp_path, monkeypatch) as (imports, until):
+            assert (await until(name, "done"))["created"] == 9
+
+
+async def test_an_upload_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
+    """Neither half a file stays nor its folder."""
+    async with Sandbox() as sandbox, importing(sandbox, tmp_path, monkeypatch) as (imports, _):
+        for error in (OSError("gone"), asyncio.CancelledError()):
+            with pytest.raises(type(error)):
+                await imports.add(chunks(b"a,b\n", error=error))
+        assert list(tmp_path.iterdir()) == []
+
+
+async def test_where_files_are_is_not_told(tmp_path, monkeypatch):
+    """Of an import's summary the caller has all but the server's paths."""
+    async with Sandbox() as sandbox, importing(sandbox, tmp_path, monkeypatch) as (imports, until):
+        table = written(tmp_path, 3).read_bytes() + b"row-3,,default,new\n"
+        told = await until(await imports.add(chunks(table)), "done")
+    assert (told["created"], told["rejected"]) == (3, 1)
+    assert str(tmp_path) not in json.dumps(told)
+    assert told.keys() == {"state", "total", *attrs.asdict(Summary())} - {"journal", "rejects"}
 
 
 async def closed(http, url):
