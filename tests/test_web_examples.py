@@ -14,6 +14,7 @@ import sys
 from asyncio.subprocess import PIPE
 from collections import Counter
 from contextlib import ExitStack, asynccontextmanager, suppress
+from types import SimpleNamespace
 
 import attrs
 import pytest
@@ -36,7 +37,7 @@ from benchmarks.web import (
     written,
 )
 from benchmarks.web_result import Exchange, Result, Size, as_asked, lines
-from routera_async import RouteraClient, Summary
+from routera_async import RetryPolicy, RouteraClient, Summary
 from routera_async.sandbox import Fault, Sandbox
 
 SMALL = Size(
@@ -393,11 +394,11 @@ async def test_what_an_error_says_is_for_the_log(tmp_path, name):
 
 
 @asynccontextmanager
-async def working(sandbox):
+async def working(sandbox, stdin=PIPE):
     """Run the worker over a sandbox."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-W", "error", str(EXAMPLES / "worker.py")),
-        stdin=PIPE,
+        stdin=stdin,
         stdout=PIPE,
         stderr=PIPE,
         env=os.environ
@@ -449,6 +450,83 @@ async def test_the_worker_does_every_job_once():
     assert told.pop(" ").startswith("rejected: ")
     assert kept == sorted(told) == keys
     assert set(told.values()) == {"created", "duplicate"}
+
+
+POISON = [
+    b"{",
+    b"\xff",
+    b"5",
+    b"[" * 100_000,
+    b"9" * 5_000,
+    b'{"key": "b"}',
+    b'{"key": null, "ticket_name": "Lamp"}',
+    b'{"key": "", "ticket_name": "Lamp"}',
+    b'{"key": "b", "ticket_name": 5}',
+    b'{"key": "b", "ticket_name": "\\ud800"}',
+    b'{"key": "b", "ticket_name": ""}',
+    b'{"key": "b", "ticket_name": "%s"}' % (b"a" * 2_000_000),
+]
+
+
+async def test_a_job_that_is_none_is_acknowledged_as_rejected():
+    """It ends no worker: those around it are done."""
+    async with Sandbox(latency=0.001) as sandbox, working(sandbox) as process:
+        for number, line in enumerate(POISON):
+            deliver(process, [f"job-{number:03}"])
+            process.stdin.write(line + b"\n")
+        deliver(process, ["last"])
+        printed, errors = await process.communicate(b"")  # which ends the queue
+        kept = kept_by(sandbox)
+    assert (process.returncode, errors) == (0, b"")
+    told = [json.loads(line) for line in printed.splitlines()]
+    done = sorted(each["key"] for each in told if each["outcome"] == "created")
+    assert done == kept == [*(f"job-{number:03}" for number in range(len(POISON))), "last"]
+    rejected = [each for each in told if each["outcome"].startswith("rejected: ")]
+    assert len(told) - len(done) == len(rejected) >= len(POISON)
+    assert {each["key"] for each in rejected} == {None, "", "b"}
+
+
+async def test_a_long_job_is_done():
+    """A job is longer than a stream's lines are by themselves."""
+    async with Sandbox(latency=0.001) as sandbox, working(sandbox) as process:
+        job = {"key": "long", "ticket_name": "Lamp", "notes": "a" * 500_000}
+        printed, errors = await process.communicate(json.dumps(job).encode())
+    assert (process.returncode, errors) == (0, b"")
+    assert acknowledged(printed) == {"long": "created"}
+
+
+async def test_a_worker_says_that_it_reads_no_file(tmp_path):
+    """It is told in one line what to do instead: no asyncio program can watch a file."""
+    (tmp_path / "jobs.jsonl").write_text("")
+    with (tmp_path / "jobs.jsonl").open() as jobs:
+        async with Sandbox() as sandbox, working(sandbox, stdin=jobs) as process:
+            _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert errors.startswith(b"standard input is a file, and must be a pipe")
+    assert errors.count(b"\n") == 1
+
+
+async def test_the_worker_comes_again_when_it_is_welcome(monkeypatch):
+    """It waits as long as Retry-After says, and where nothing is said for its own pause."""
+    worker = example("worker", monkeypatch)
+    slept = []
+
+    async def sleep(seconds):
+        slept.append(seconds)
+
+    monkeypatch.setattr(worker, "asyncio", SimpleNamespace(sleep=sleep))
+    job = worker.parsed(b'{"key": "a", "ticket_name": "Lamp"}')
+    async with (
+        Sandbox(latency=0.001) as sandbox,
+        RouteraClient(
+            sandbox.token, base_url=sandbox.url, deadline=5.0, retry=RetryPolicy(max_attempts=1)
+        ) as client,
+    ):
+        faults = Fault("rate_limited", retry_after=30), Fault("error_before_commit")
+        sandbox.faults.script(*faults)
+        assert await worker.done(client, job) == "created"
+        assert sandbox.request_count == len(faults) + 1
+    assert slept == [30, worker.PAUSE]
 
 
 async def test_a_worker_that_is_stopped_ends_what_it_has_taken():
