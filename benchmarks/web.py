@@ -33,7 +33,10 @@ from .web_result import REFUSED, Exchange, Result, Size, lines
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
-UVICORN = ("-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", "0", "--no-access-log")
+UVICORN = (
+    *("-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", "0", "--no-access-log"),
+    *("--timeout-graceful-shutdown", "10"),
+)
 
 SERVICES: dict[str, tuple[str, ...]] = {
     "fastapi": (*UVICORN, "fastapi_app:app"),

@@ -344,6 +344,40 @@ async def test_a_service_that_is_stopped_leaves_nothing_half_done(tmp_path, name
     assert set(kept.values()) == {1}
 
 
+HURRIED = """
+from aiohttp_app import make_app, web
+web.run_app(make_app(), host="127.0.0.1", port=0, shutdown_timeout=0.1)  # 0 is without end
+"""
+
+AT_ONCE = {
+    **{name: (*SERVICES[name], "--timeout-graceful-shutdown", "0") for name in SERVICES},
+    "aiohttp": ("-c", HURRIED),
+}
+"""How each is run with next to no patience for requests under way."""
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_a_service_that_is_stopped_waits_for_no_upload(tmp_path, monkeypatch, name):
+    """Its grace bounds what has no budget: it ends, and nothing is left of what had arrived."""
+    monkeypatch.setitem(SERVICES, name, AT_ONCE[name])
+    monkeypatch.chdir(EXAMPLES)
+    never = asyncio.Event()
+    folder = tmp_path / "imports"
+
+    async def endless():
+        yield b"ticket_name\n"
+        await never.wait()
+
+    async with staged(name, SMALL, tmp_path) as (_, _, service, http):
+        sending = asyncio.create_task(http.post(f"{service.url}/imports", data=endless()))
+        while not [*folder.glob("*/tickets.part")]:  # noqa: ASYNC110 (another process makes it)
+            await asyncio.sleep(0)
+        await service.stop()
+        sending.cancel()
+        await asyncio.wait([sending])
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", SERVICES)
 async def test_a_service_says_whose_fault_it_is(tmp_path, name):
     """The caller's are 422, ours are 500, and Routera's wish to slow down is handed on."""
@@ -363,6 +397,9 @@ async def test_a_service_says_whose_fault_it_is(tmp_path, name):
         assert await put(["Lamp"]) == (422, None)
         assert await put({"ticket_name": "Lamp"}, **{"Request-Timeout": "soon"}) == (422, None)
         assert await put({"ticket_name": "Lamp"}, **{"Request-Timeout": "-1"}) == (422, None)
+        bogus = {"Content-Type": "application/json; charset=bogus"}
+        status, _ = await put({"ticket_name": "Lamp"}, **bogus)
+        assert status == (422 if name == "aiohttp" else 200)  # the others read JSON as UTF-8
         sandbox.faults.script(Fault("rate_limited", retry_after=30))
         assert await put({"ticket_name": "Lamp"}) == (503, "30")
         sandbox.faults.script(*["refused_token"] * 2)
