@@ -207,7 +207,7 @@ def example(name, monkeypatch):
 
 @asynccontextmanager
 async def importing(sandbox, folder, monkeypatch):
-    """Run the imports of a service over a sandbox, and a function that waits for a state."""
+    """Run the imports of a service over a sandbox, and a function that waits for one to end."""
     background = example("background", monkeypatch)
     monkeypatch.setattr(background, "PAUSE", 0)
     async with (
@@ -215,8 +215,9 @@ async def importing(sandbox, folder, monkeypatch):
         background.Imports(client, folder) as imports,
     ):
 
-        async def until(name, *states):
-            while (told := imports.told(name))["state"] not in states:  # noqa: ASYNC110 (no event)
+        async def until(name, state="ended"):
+            under_way = {"waiting", "running", "running elsewhere"} - {state}
+            while (told := imports.told(name))["state"] in under_way:  # noqa: ASYNC110 (no event)
                 await asyncio.sleep(0)
             return told
 
@@ -245,7 +246,7 @@ async def test_an_import_that_another_process_has_is_waited_for(tmp_path, monkey
             async with importing(sandbox, tmp_path / "imports", monkeypatch) as (_, until_two):
                 assert await until_two(name, "running elsewhere") == {"state": "running elsewhere"}
                 hanging.close()
-                for told in (await until_one(name, "done"), await until_two(name, "done")):
+                for told in (await until_one(name), await until_two(name)):
                     assert (told["total"], told["created"]) == (20, 20)
             assert told["resumed"] == sandbox.store.count() == 20
 
@@ -270,9 +271,9 @@ async def test_a_file_at_fault_is_tried_once(tmp_path, monkeypatch, caplog, cont
     async with Sandbox() as sandbox:
         async with importing(sandbox, tmp_path, monkeypatch) as (imports, until):
             name = await imports.add(chunks(content))
-            assert await until(name, state, "failed") == {"state": state}
+            assert await until(name) == {"state": state}
         async with importing(sandbox, tmp_path, monkeypatch) as (imports, until):
-            assert await until(name, state, "failed") == {"state": state}
+            assert await until(name) == {"state": state}
     assert caplog.text.count("an import has failed") == 1
 
 
@@ -282,13 +283,14 @@ async def test_a_fault_of_ours_is_tried_again(tmp_path, monkeypatch):
         async with importing(sandbox, tmp_path, monkeypatch) as (imports, until):
             sandbox.faults.draw({"refused_token": 1.0})
             name = await imports.add(chunks(written(tmp_path, 9).read_bytes()))
-            assert (await until(name, "failed"))["created"] == 0
+            told = await until(name)
+            assert (told["state"], told["created"]) == ("failed", 0)
             gone = await imports.add(chunks(b""))
             (tmp_path / gone / "tickets.csv").unlink()
-            assert await until(gone, "failed") == {"state": "failed"}
+            assert await until(gone) == {"state": "failed"}
         sandbox.faults.clear()
         async with importing(sandbox, tmp_path, monkeypatch) as (imports, until):
-            assert (await until(name, "done"))["created"] == 9
+            assert (await until(name))["created"] == 9
 
 
 async def test_an_upload_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
@@ -304,7 +306,7 @@ async def test_where_files_are_is_not_told(tmp_path, monkeypatch):
     """Of an import's summary the caller has all but the server's paths."""
     async with Sandbox() as sandbox, importing(sandbox, tmp_path, monkeypatch) as (imports, until):
         table = written(tmp_path, 3).read_bytes() + b"row-3,,default,new\n"
-        told = await until(await imports.add(chunks(table)), "done")
+        told = await until(await imports.add(chunks(table)))
     assert (told["created"], told["rejected"]) == (3, 1)
     assert str(tmp_path) not in json.dumps(told)
     assert told.keys() == {"state", "total", *attrs.asdict(Summary())} - {"journal", "rejects"}
