@@ -7,7 +7,7 @@ flight; one that is refused waits as long as `Retry-After` says, and sends the s
 file is imported in the same process meanwhile. In the middle the sandbox hangs: it answers nobody,
 having done one half of what it is asked and not the other; and then more clients come at once. A
 process of its own asks for the service's health. What was answered is held to what the sandbox
-holds at the end.
+holds at the end. The exit status is 1 when something does not hold.
 """
 
 import argparse
@@ -18,8 +18,8 @@ import os
 import re
 import sys
 import tempfile
-from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,14 @@ from aiohttp import ClientSession, ClientTimeout, TCPConnector
 
 from routera_async.sandbox import Sandbox
 
+from .web_result import REFUSED, Exchange, Result, Size, lines
+
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
-UVICORN = ("-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", "0", "--no-access-log")
+UVICORN = (
+    *("-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", "0", "--no-access-log"),
+    *("--timeout-graceful-shutdown", "10"),
+)
 
 SERVICES: dict[str, tuple[str, ...]] = {
     "fastapi": (*UVICORN, "fastapi_app:app"),
@@ -40,55 +45,12 @@ SERVICES: dict[str, tuple[str, ...]] = {
 }
 """How each service is run, by its framework."""
 
-NORMAL_AFTER = 2.0
-"""Seconds after the outage from which on nobody is refused."""
-
 _RUNNING = re.compile(r"unning on (http://[\w.]+:\d+)")
 _UNANSWERED = 60.0
 """Seconds after which a request counts as unanswered."""
 
 _IDLE = 1.0
 """Seconds a connection is kept idle: well below the 5 after which uvicorn closes one."""
-
-_REFUSED = 503
-
-
-@attrs.frozen(kw_only=True)
-class Size:
-    """How much is done: `latency`, `outage` and `budget`, a request's own deadline, in seconds.
-
-    In the outage `burst` more clients come at once. A client that is refused waits for `patience`
-    times the seconds that `Retry-After` says, and `more_patience` times as long when it is refused
-    again. `undone` is the share of requests that the sandbox
-    does not do when it hangs. At the end `last` more come at once, who must not be refused.
-    """
-
-    orders: int = 2_000
-    in_flight: int = 200
-    burst: int = 200
-    rows: int = 20_000
-    latency: float = 0.1
-    outage: float = 10.0
-    budget: float = 2.0
-    patience: float = 1.0
-    more_patience: float = 1.0
-    undone: float = 0.5
-    last: int = 200
-
-
-@attrs.frozen
-class Exchange:
-    """One request of an order, and what was answered: `status` is None where nothing was.
-
-    Times are the loop's, in seconds.
-    """
-
-    key: str
-    began: float
-    ended: float
-    status: int | None
-    retry_after: str | None = None
-    told: Any = None
 
 
 class Outage:
@@ -151,7 +113,7 @@ class Clients:
         patience = self._size.patience
         while True:
             exchange = await self.send(key)
-            if exchange.status != _REFUSED:
+            if exchange.status != REFUSED:
                 return exchange
             await asyncio.sleep(float(exchange.retry_after or 0) * patience)
             patience *= self._size.more_patience
@@ -181,60 +143,6 @@ class Clients:
         async with self._moved:
             self._moved.notify_all()
         return exchange
-
-
-@attrs.frozen(kw_only=True)
-class Result:
-    """What was met: `imported` is what the service told of its import, and the rest as above."""
-
-    size: Size
-    exchanges: list[Exchange]
-    last: list[Exchange]
-    outage: Outage
-    imported: dict[str, Any]
-    health: dict[str, Any]
-    kept: Counter[str]
-
-    def faults(self) -> list[str]:
-        """Say what does not hold, whatever the machine."""
-        size = self.size
-        told = [*_wrong_answers(self.exchanges), *_false_words(self.exchanges)]
-        told += [f"not normal again: {each}" for each in self.last if each.status != 201]  # noqa: PLR2004
-        expected = {each.key for each in self.exchanges} | {f"row-{n}" for n in range(size.rows)}
-        if self.kept != Counter(expected):
-            told.append(f"the sandbox holds {self.kept - Counter(expected)} too many")
-            told.append(f"the sandbox lacks {Counter(expected) - self.kept}")
-        summary = {name: self.imported.get(name) for name in ("state", "total", "created")}
-        if summary != {"state": "done", "total": size.rows, "created": size.rows}:
-            told.append(f"the import: {self.imported}")
-        if self.health["failed"] or not self.health["answers"]:
-            told.append(f"{self.health['failed']} questions for the health were not answered")
-        return told
-
-    def refused_late(self) -> int:
-        """Count those refused who came when all was to be normal again."""
-        since = self.outage.ended + NORMAL_AFTER
-        return sum(each.status == _REFUSED and each.began >= since for each in self.exchanges)
-
-
-def _wrong_answers(exchanges: list[Exchange]) -> Iterator[str]:
-    """Tell of answers that are none, or none of the service's."""
-    for each in exchanges:
-        if each.status not in {200, 201, _REFUSED}:
-            yield f"not answered as it should be: {each}"
-        elif each.status == _REFUSED and not (each.retry_after or "").isdigit():
-            yield f"refused without Retry-After: {each}"
-
-
-def _false_words(exchanges: list[Exchange]) -> Iterator[str]:
-    """Tell of orders said to be there before, with nothing before that may have put them there."""
-    answers = defaultdict(list)
-    for each in exchanges:
-        answers[each.key].append(each)
-    for each in answers.values():
-        outcomes = {exchange.told["outcome"] for exchange in each if exchange.status == _REFUSED}
-        if each[-1].status == 200 and "unknown" not in outcomes:  # noqa: PLR2004
-            yield f"told to be there, though it had not been sent: {each}"
 
 
 @attrs.frozen
@@ -333,7 +241,7 @@ async def ended(http: ClientSession, url: str) -> dict[str, Any]:
     while True:
         async with http.get(url) as answer:
             told: dict[str, Any] = await answer.json()
-        if told["state"] not in {"waiting", "running"}:
+        if told["state"] not in {"waiting", "running", "running elsewhere"}:
             return told
         await asyncio.sleep(0.05)
 
@@ -389,66 +297,49 @@ async def show(
         )
 
 
-def percentile(values: list[float], share: float) -> float:
-    """Return the value that so large a share is not above; nan of none."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else float("nan")
-
-
-def lines(name: str, result: Result) -> Iterator[str]:
-    """Yield what a person is told of one service."""
-    exchanges, outage = result.exchanges, result.outage
-    health = result.health
-    statuses = Counter(str(each.status or "unanswered") for each in exchanges)
-    refused = [each for each in exchanges if each.status == _REFUSED]
-    whys = Counter(
-        "overloaded" if "waiting already" in each.told["detail"] else each.told["outcome"]
-        for each in refused
+def arguments(given: Sequence[str]) -> dict[str, Any]:
+    """Return what the command line says."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.web",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    yield f"{name}: {len(exchanges):,} requests: {dict(statuses)}, refused: {dict(whys)}"
-    for what in ("answers", "late"):
-        figures = ", ".join(
-            f"p{p:g} {percentile(health[what], p / 100):.1f}" for p in (50, 99, 99.9)
-        )
-        most = max(health[what], default=0.0)
-        yield f"  health, {what}: {figures}, most {most:.1f} ms of {len(health[what]):,}"
-    for when, those in {
-        "before the outage": [each for each in exchanges if each.ended < outage.began],
-        "2 s after it": [each for each in exchanges if each.began > outage.ended + NORMAL_AFTER],
-    }.items():
-        taken = [(each.ended - each.began) * 1_000 for each in those]
-        times = f"p50 {percentile(taken, 0.5):.0f}, p99 {percentile(taken, 0.99):.0f} ms"
-        yield f"  {when}: {len(those):,} requests, {times}"
-    longest = max(each.ended - each.began for each in exchanges)
-    late = result.refused_late()
-    yield f"  longest request {longest:.2f} s; refused 2 s after the outage: {late}"
-    last = max((each.ended for each in refused), default=outage.ended) - outage.ended
-    yield f"  outage {outage.ended - outage.began:.1f} s; last refusal {last:+.2f} s after it"
-    told = {name: result.imported.get(name) for name in ("total", "created", "retries", "seconds")}
-    yield f"  import: {told}"
-    yield from (f"  DOES NOT HOLD: {fault}" for fault in result.faults())
-
-
-def main() -> None:
-    """Print a few lines for each service."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.web", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=SERVICES, default=list(SERVICES))
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=SERVICES,
+        default=list(SERVICES),
+        help="run no more than these (%(choices)s)",
+        metavar="NAME",
+    )
     for field in attrs.fields(Size):
         parser.add_argument(
-            f"--{field.name.replace('_', '-')}", type=field.type, default=field.default
+            f"--{field.name.replace('_', '-')}",
+            type=field.type,
+            default=field.default,
+            metavar="N",
+            help=f"{field.metadata['help']} (%(default)s)",
         )
-    given = vars(parser.parse_args())
-    services = given.pop("only")
-    size = Size(**given)
+    return vars(parser.parse_args(given))
+
+
+def main(given: Sequence[str]) -> int:
+    """Print a few lines for each service, and return 1 when something does not hold."""
+    options = arguments(given)
+    services = options.pop("only")
+    size = Size(**options)
 
     async def over(_: Clients) -> None:
         await asyncio.sleep(size.outage)
 
+    status = 0
     for name in services:
         with tempfile.TemporaryDirectory() as folder:
             result = asyncio.run(show(name, size, Path(folder), over))
         print(*lines(name, result), sep="\n", flush=True)
+        status |= bool(result.faults())
+    return status
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

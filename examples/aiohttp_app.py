@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 BUDGET = 2.0
 """Seconds that a request may wait for Routera; its caller may grant it less."""
 
+GRACE = 10.0
+"""Seconds that requests under way have when the service is stopped, uploads above all."""
+
 ROUTERA = web.AppKey("ROUTERA", RouteraClient)
 IMPORTS = web.AppKey("IMPORTS", Imports)
 
@@ -63,7 +66,7 @@ async def fields(request: web.Request) -> dict[str, Any]:
     """Return the fields that a request sends; the client checks them."""
     try:
         return {"pipeline": "default", "ticket_stage": "new", **await request.json()}
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, LookupError) as error:  # a charset that nobody knows
         raise web.HTTPUnprocessableEntity(text="the body must be a JSON object") from error
 
 
@@ -145,4 +148,5 @@ def make_app() -> web.Application:
 
 
 if __name__ == "__main__":
-    web.run_app(make_app(), host="127.0.0.1", port=int(os.environ.get("PORT", "8080")))
+    port = int(os.environ.get("PORT", "8080"))
+    web.run_app(make_app(), host="127.0.0.1", port=port, shutdown_timeout=GRACE)

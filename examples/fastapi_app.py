@@ -1,6 +1,6 @@
 """A FastAPI service that holds one client for its whole life, and stays responsive without Routera.
 
-    uvicorn --app-dir examples fastapi_app:app
+    uvicorn --app-dir examples --timeout-graceful-shutdown 10 fastapi_app:app
 
 Takes the token from ROUTERA_TOKEN and the address from ROUTERA_BASE_URL; `routera sandbox
 --any-field` gives both. Imports are kept in the folder that IMPORTS names.

@@ -2,10 +2,11 @@
 
     producer | python examples/worker.py
 
-Here the queue is standard input, a job a line such as {"key": "job-1", "ticket_name": "Lamp"}, and
-the line that is printed acknowledges the job; yours is SQS, RabbitMQ or Redis. A job that is not
-acknowledged is delivered again, which is safe, for its key is the ticket's external_id. On SIGTERM
-no more jobs are taken, and those under way may end.
+Here the queue is standard input, a pipe with a job a line such as {"key": "job-1", "ticket_name":
+"Lamp"} (of a file: cat jobs.jsonl | python examples/worker.py), and the line that is printed
+acknowledges the job; yours is SQS, RabbitMQ or Redis. A job that is not acknowledged is delivered
+again, which is safe, for its key is the ticket's external_id. On SIGTERM no more jobs are taken,
+and those under way may end.
 
 Takes the token from ROUTERA_TOKEN and the address from ROUTERA_BASE_URL; `routera sandbox` gives
 both.
@@ -13,7 +14,9 @@ both.
 
 import asyncio
 import json
+import os
 import signal
+import stat
 import sys
 from contextlib import suppress
 
@@ -40,15 +43,26 @@ PAUSE = 1.0
 GRACE = 20.0
 """Seconds that jobs under way have when the worker is stopped."""
 
+LONGEST = 1 << 20
+"""Bytes of a job at the most."""
 
-async def done(routera: RouteraClient, job: dict[str, str]) -> str:
-    """Make a ticket of a job, however long it takes, and return what became of it."""
-    new = NewTicket(
-        ticket_name=job["ticket_name"],
-        pipeline="default",
-        ticket_stage="new",
-        external_id=job["key"],
-    )
+
+def parsed(line: bytes) -> NewTicket | None:
+    """Return the ticket that a job asks for, or None when it is no job."""
+    try:
+        job = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    match job:
+        case {"key": str(key), "ticket_name": str(name)}:
+            return NewTicket(
+                ticket_name=name, pipeline="default", ticket_stage="new", external_id=key
+            )
+    return None
+
+
+async def done(routera: RouteraClient, new: NewTicket) -> str:
+    """Make a ticket, however long it takes, and return what became of it."""
     while True:
         try:
             await routera.tickets.create(new)
@@ -61,28 +75,37 @@ async def done(routera: RouteraClient, job: dict[str, str]) -> str:
                 return f"rejected: {error}"
             if error.outcome in {"created", "duplicate"}:
                 return error.outcome  # delivered again, or an answer was lost
-            await asyncio.sleep(PAUSE)  # and again, which is safe with a key
+            # And again, which is safe with a key, when it is welcome.
+            await asyncio.sleep(max(PAUSE, getattr(error, "retry_after", None) or 0))
         else:
             return "created"
 
 
-async def work(routera: RouteraClient, jobs: asyncio.Queue[dict[str, str]]) -> None:
-    """Do one job after the other, and acknowledge each."""
+async def work(routera: RouteraClient, jobs: asyncio.Queue[bytes]) -> None:
+    """Do one job after the other, and acknowledge each, also one that nobody can do."""
     while True:
-        job = await jobs.get()
-        told = {"key": job["key"], "outcome": await done(routera, job)}
+        line = await jobs.get()
+        if (new := parsed(line)) is None:
+            told = {"key": None, "outcome": f"rejected: no key and ticket_name: {line[:80]!r}"}
+        else:
+            told = {"key": new.external_id, "outcome": await done(routera, new)}
         print(json.dumps(told), flush=True)
         jobs.task_done()
 
 
-async def take(jobs: asyncio.Queue[dict[str, str]]) -> None:
+async def take(jobs: asyncio.Queue[bytes]) -> None:
     """Take jobs as fast as they are done, until the queue ends."""
-    lines = asyncio.StreamReader()
+    lines = asyncio.StreamReader(limit=LONGEST)
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(lines), sys.stdin
     )
-    async for line in lines:
-        await jobs.put(json.loads(line))
+    while not lines.at_eof():
+        try:
+            line = await lines.readline()
+        except ValueError:
+            line = b"(a line of more than a job's bytes)"  # and its end is another
+        if line:
+            await jobs.put(line)
 
 
 def stop(taking: asyncio.Task[None]) -> None:
@@ -93,7 +116,7 @@ def stop(taking: asyncio.Task[None]) -> None:
 
 async def main() -> None:
     """Work until the queue ends or SIGTERM comes."""
-    jobs = asyncio.Queue[dict[str, str]](maxsize=1)
+    jobs = asyncio.Queue[bytes](maxsize=1)
     async with (
         RouteraClient.from_env(timeout=5.0, deadline=20.0, max_connections=WORKERS) as routera,
         asyncio.TaskGroup() as group,  # a worker that fails ends them all, and the process
@@ -109,4 +132,6 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    if stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode):  # which asyncio does not watch
+        sys.exit("standard input is a file, and must be a pipe: cat FILE | python worker.py")
     asyncio.run(main())
