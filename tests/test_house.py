@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "_budget": {"retries"},
     "_limits": set(),
     "_pool": {"_budget", "_limits", "errors", "retries", "stats"},
-    "_evidence": {"errors", "retries"},
+    "_evidence": {"_limits", "errors", "retries"},
     "_urls": {"errors"},
     "_options": {"errors", "retries"},
     "_listing": {"errors", "models"},
