@@ -22,7 +22,7 @@ import routera_async  # noqa: TC001
 from ._answers import listing, names_of, properties_query, read, within
 from ._codec import encode, to_changes, to_fields
 from ._creating import Prepared
-from ._hooks import Hook, guarded
+from ._hooks import Hook, all_guarded
 from ._listing import LARGEST_PAGE, Listing
 from ._session import Answer, Session
 from ._shapes import check_model, field_names, from_flat
@@ -191,7 +191,7 @@ class Objects(Generic[R, N]):
         from .bulk.many import Bulk, create_many  # noqa: PLC0415 (see above)
 
         bulk = Bulk() if bulk is None else bulk
-        own = tuple(map(guarded, hooks))
+        own = all_guarded(hooks)
         most = self._session.max_connections
         wanted = min(_CONCURRENCY, most) if concurrency is None else concurrency
         within("concurrency", wanted, most, " (max_connections)")
@@ -232,7 +232,7 @@ class Objects(Generic[R, N]):
             unique=self._new.unique,
             last_sent=last_sent,
             quarantine=quarantine,
-            hooks=(*self._session.hooks, *hooks),
+            hooks=(*self._session.hooks, *all_guarded(hooks)),
         )
 
     def _verbs(self, limiter: "Limiter | None", hooks: tuple[Hook, ...]) -> "ImportVerbs[R]":

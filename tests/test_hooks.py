@@ -5,6 +5,7 @@ import gc
 import logging
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ from routera_async import (
     AttemptFinished,
     AttemptStarted,
     ClientCredentials,
+    ConfigurationError,
     ImportPaused,
     NotFoundError,
     Overloaded,
@@ -414,6 +416,30 @@ async def test_a_hook_that_raises_in_an_import_is_logged_once(sandbox, caplog, o
         outcomes = [each async for each in client.tickets.create_many(rows, hooks=theirs)]
     assert len(outcomes) == 60
     assert caplog.text.count("a hook raised") == 1
+
+
+async def hears(_):
+    """Be awaited by nobody."""
+
+
+class Hears:
+    """A hook whose call is to be awaited."""
+
+    async def __call__(self, _):
+        """Be awaited by nobody."""
+
+
+@pytest.mark.parametrize("hook", [hears, Hears(), Hears().__call__, partial(hears)])
+async def test_an_async_hook_is_refused(sandbox, hook):
+    """Wherever hooks are given: what is awaited by nobody would never run."""
+    settings = {"base_url": sandbox.url, "hooks": [hook]}
+    with pytest.raises(ConfigurationError, match=r"a hook must be a plain function: .* is async"):
+        RouteraClient(sandbox.token, **settings)
+    async with RouteraClient(sandbox.token, base_url=sandbox.url) as client:
+        with pytest.raises(ConfigurationError, match="a hook must be a plain function"):
+            client.tickets.create_many([], hooks=[hook])
+        with pytest.raises(ConfigurationError, match="must be a list of callables"):
+            client.tickets.create_many([], hooks=hook)
 
 
 # -- log_hook ------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "errors": set(),
     "models": set(),
     "events": set(),
-    "_hooks": set(),
+    "_hooks": {"errors"},
     "retries": {"errors"},
     "_retrying": {"errors", "retries"},
     "_shapes": {"models", "errors"},
