@@ -41,7 +41,9 @@ class Guarded:
         """Tell the hook of an event."""
         try:
             self.hook(event)
-        except Exception:  # noqa: BLE001 (whatever it is, what it watches goes on)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001 (a CancelledError too: a hook awaits nothing)
             self.raised()
 
     def raised(self) -> None:

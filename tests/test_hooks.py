@@ -418,6 +418,53 @@ async def test_a_hook_that_raises_in_an_import_is_logged_once(sandbox, caplog, o
     assert caplog.text.count("a hook raised") == 1
 
 
+def raiser(error):
+    """Return what raises that, whatever it is given."""
+
+    def raises(*_):
+        raise error
+
+    return raises
+
+
+ASKED = {
+    "told": raiser,
+    "listens": lambda error: attach(Tracing(lambda _: {}), "listens", raiser(error)),
+    "headers": lambda error: Tracing(raiser(error)),
+}
+"""How a hook may come to raise: when it is told, or asked."""
+
+
+def attach(hook, name, method):
+    """Return a hook with another method."""
+    setattr(hook, name, method)
+    return hook
+
+
+@pytest.mark.parametrize("asked", ASKED)
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), pytest.fail.Exception("no")])
+async def test_whatever_a_hook_raises_breaks_nothing(sandbox, new, caplog, asked, error):
+    """Neither what cancels a task nor what fails a test: the call goes on, and that is logged."""
+    settings = {"base_url": sandbox.url, "hooks": [ASKED[asked](error)], "retry": AT_ONCE}
+    async with RouteraClient(sandbox.token, **settings) as client:
+        assert await client.tickets.create(new)
+    assert caplog.text.count("a hook raised") == 1
+
+
+@pytest.mark.parametrize("asked", ASKED)
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_what_ends_the_process_passes_a_hook(answers, flat, new, asked, kind):
+    """Who interrupts a process in a hook's midst ends it."""
+    answers.post("https://api.routera.io/tickets", status=201, body=flat)
+
+    async def main():
+        async with RouteraClient("eyJ", hooks=[ASKED[asked](kind())]) as client:
+            await client.tickets.create(new)
+
+    with pytest.raises(kind):
+        asyncio.run(main())
+
+
 async def hears(_):
     """Be awaited by nobody."""
 
