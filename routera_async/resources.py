@@ -190,6 +190,8 @@ class Objects(Generic[R, N]):
         """
         from .bulk.many import Bulk, create_many  # noqa: PLC0415 (see above)
 
+        if journal is not None:
+            _check_journal(journal)
         bulk = Bulk() if bulk is None else bulk
         own = all_guarded(hooks)
         most = self._session.max_connections
@@ -226,6 +228,7 @@ class Objects(Generic[R, N]):
         """
         from .bulk.many import reconcile_journal  # noqa: PLC0415 (see above)
 
+        _check_journal(journal)
         return await reconcile_journal(
             journal,
             self._verbs(None, ()),
@@ -368,6 +371,16 @@ def _declared_by_user(record: type[Record]) -> tuple[str, ...]:
     """Return the names of the custom fields that a subclass of a record declares."""
     known = next((kind for kind in KINDS if issubclass(record, kind)), Record)
     return tuple(name for name in field_names(record) if name not in field_names(known))
+
+
+def _check_journal(journal: Any) -> None:
+    """Raise `ConfigurationError` for what is no journal: the path of one, for instance."""
+    from .bulk.journal import Journal  # noqa: PLC0415 (see above)
+
+    if not isinstance(journal, Journal):
+        raise ConfigurationError(
+            f"journal must be an open one, not {journal!r}: async with Journal.open(...)"
+        )
 
 
 def _says_something(text: object) -> bool:

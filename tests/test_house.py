@@ -72,6 +72,7 @@ MAY_IMPORT = {
         "_shapes",
         "_verbs",
         "bulk.engine",
+        "bulk.journal",
         "bulk.limiter",
         "bulk.many",
         "errors",

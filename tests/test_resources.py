@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import uuid
+from pathlib import Path
 
 import attrs
 import orjson
@@ -407,6 +408,16 @@ def test_a_concurrency_that_cannot_be(asked, most):
     client = RouteraClient("eyJ", max_connections=most)
     with pytest.raises(ConfigurationError, match=f"1 to {most}"):
         client.tickets.create_many([], concurrency=asked)
+
+
+@pytest.mark.parametrize("journal", [Path("import.journal"), "import.journal", True])
+async def test_a_journal_that_is_not_open(journal):
+    """The path of a journal is none, and how one is opened is said at the call."""
+    client = RouteraClient("eyJ")
+    with pytest.raises(ConfigurationError, match=r"journal must be an open one.*Journal\.open"):
+        client.tickets.create_many([], journal=journal)
+    with pytest.raises(ConfigurationError, match=r"journal must be an open one.*Journal\.open"):
+        await client.tickets.reconcile(journal, last_sent=0.0)
 
 
 @pytest.mark.parametrize(
