@@ -274,9 +274,10 @@ class Objects(Generic[R, N]):
             made = key or (self._session.mint() if self._mint else None)
             if made is not None:
                 fields["external_id"] = made
+        external_id = fields.get("external_id")
         return Prepared(
             body=encode(fields),
-            external_id=fields.get("external_id"),
+            external_id=external_id if isinstance(external_id, str) else None,
             own=None if own is None else str(fields[own]),
             made=made,
             key_name=own or (None if made is None else "external_id"),

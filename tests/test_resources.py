@@ -410,6 +410,18 @@ def test_a_concurrency_that_cannot_be(asked, most):
         client.tickets.create_many([], concurrency=asked)
 
 
+@pytest.mark.parametrize("key", [123, ["x"], True])
+async def test_a_key_that_is_no_text_is_not_told(sandbox, key):
+    """What a refusal tells as external_id is a text or None, alone as in bulk."""
+    fields = {"ticket_name": "a", "pipeline": "b", "ticket_stage": "c", "external_id": key}
+    async with RouteraClient(sandbox.token, base_url=sandbox.url) as client:
+        with pytest.raises(BadRequestError) as caught:
+            await client.tickets.create(fields)
+        (outcome,) = [each async for each in client.tickets.create_many([fields])]
+    assert (outcome.status, outcome.external_id) == ("rejected", None)
+    assert caught.value.external_id is None
+
+
 @pytest.mark.parametrize("journal", [Path("import.journal"), "import.journal", True])
 async def test_a_journal_that_is_not_open(journal):
     """The path of a journal is none, and how one is opened is said at the call."""
