@@ -18,6 +18,7 @@ from aiohttp.http import HttpProcessingError
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from ._limits import Limit
 from .errors import (
     BODY_KEPT,
     Attempt,
@@ -54,7 +55,7 @@ _BY_CONNECTING = (ClientConnectorError, ClientHttpProxyError)
 _NO_HEADERS = CIMultiDictProxy(CIMultiDict[str]())
 
 CANCELLED = "cancelled"
-"""What an attempt met that was cut off, by its caller or by the deadline."""
+"""What an attempt met that its caller cut off; one whose deadline did has met a `TimeoutError`."""
 
 
 @attrs.define(kw_only=True)
@@ -68,6 +69,8 @@ class Call:
     limit: int
     started: float
     deadline: float | None
+    bound: Limit | None = attrs.field(default=None, repr=False)
+    """What ends it at its deadline, while it is under way."""
     number: int = 0
     """What tells it from all others, where somebody watches."""
     refused: str | None = attrs.field(default=None, repr=False)
@@ -81,7 +84,7 @@ class Call:
     repeated: bool = False
     """Whether aiohttp has sent an attempt twice of its own accord, as it does a DELETE."""
     cut_off: RouteraError | None = None
-    """What an attempt proves that was cancelled after its status line had come."""
+    """What an attempt proves that was cut off, by the call's caller or by its deadline."""
     _met: tuple[tuple[Any, ...], ...] = ()
 
     @property
@@ -109,7 +112,7 @@ class Call:
         self, evidence: "Evidence", verdict: RouteraError | None, began: float, elapsed: float
     ) -> None:
         """Write down what one attempt met."""
-        if evidence.error == CANCELLED and evidence.status is not None:
+        if evidence.was_cut_off:
             self.cut_off = verdict
         self.repeated |= evidence.repeated
         outcome = verdict.outcome if verdict else "created"
@@ -246,6 +249,7 @@ class Evidence:
         self.body = WitnessedBody(call.body or b"") if call.method != "GET" else None
         self.status: int | None = None
         self.error: str | None = None
+        self.was_cut_off = False
         self._call = call
         self._headers: CIMultiDictProxy[str] = _NO_HEADERS
         self._answer: AnswerBody | None = None
@@ -296,6 +300,12 @@ class Evidence:
         self._connected = not isinstance(error, _BY_CONNECTING)
         detail = one_line(self._clean(_said(error)), 200)
         self.error = f"{type(error).__name__}: {detail}" if detail else type(error).__name__
+
+    def cut_off(self, deadline: float | None) -> None:
+        """Take note of a cancellation: by the call's deadline of so many seconds, or its caller."""
+        self.was_cut_off, self.error = True, CANCELLED
+        if self._call.bound is not None and self._call.bound.cancels:
+            self.error = f"TimeoutError: the deadline of {deadline} s passed"
 
     def verdict(self) -> RouteraError | None:
         """Return what the attempt proves, or None for a success that was read whole."""

@@ -1,11 +1,17 @@
 """What a client takes as a hook: known without the events, which only a client with one loads."""
 
 import logging
+from collections.abc import Iterable
+from inspect import iscoroutinefunction
 from typing import Protocol
 
 import routera_async  # noqa: TC001 (where `get_type_hints` finds what is not loaded here)
 
+from .errors import ConfigurationError
+
 _log = logging.getLogger("routera_async")
+
+_NO_HOOKS = "hooks must be a list of callables that take one event"
 
 
 class Hook(Protocol):
@@ -35,7 +41,9 @@ class Guarded:
         """Tell the hook of an event."""
         try:
             self.hook(event)
-        except Exception:  # noqa: BLE001 (whatever it is, what it watches goes on)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001 (a CancelledError too: a hook awaits nothing)
             self.raised()
 
     def raised(self) -> None:
@@ -46,5 +54,22 @@ class Guarded:
 
 
 def guarded(hook: Hook, *kinds: "type[routera_async.Event]") -> Guarded:
-    """Return a hook that breaks nothing: itself, when it is one already."""
-    return hook if isinstance(hook, Guarded) else Guarded(hook, kinds)
+    """Return a hook that breaks nothing: itself, when it is one already.
+
+    Raises `ConfigurationError` for what cannot be called, and for what is async: nobody would await
+    it.
+    """
+    if isinstance(hook, Guarded):
+        return hook
+    if not callable(hook):
+        raise ConfigurationError(_NO_HOOKS)
+    if iscoroutinefunction(hook) or iscoroutinefunction(type(hook).__call__):
+        raise ConfigurationError(f"a hook must be a plain function: {hook!r} is async")
+    return Guarded(hook, kinds)
+
+
+def all_guarded(hooks: Iterable[Hook]) -> tuple[Guarded, ...]:
+    """Return hooks that break nothing. Raises `ConfigurationError` for what are none."""
+    if not isinstance(hooks, Iterable):
+        raise ConfigurationError(_NO_HOOKS)
+    return tuple(map(guarded, hooks))

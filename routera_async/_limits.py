@@ -12,6 +12,7 @@ from contextvars import Context
 from heapq import heapify, heappop, heappush
 from itertools import count
 from types import TracebackType
+from typing import Self
 
 _FEW = 64
 """Limits that are over, kept until there are more of them than this and of those that are open."""
@@ -36,7 +37,7 @@ class Limits:
     def __len__(self) -> int:
         return len(self._ends)
 
-    def until(self, when: float | None) -> AbstractContextManager[None]:
+    def until(self, when: float | None) -> "AbstractContextManager[Limit | None]":
         """Return a limit that ends at a time of the loop's, or with None never; for one use.
 
         One that has passed already ends in the loop's turn after the next.
@@ -95,12 +96,13 @@ class Limit:
         self.when = when
         self.is_open = True
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         task = asyncio.current_task(self._limits.loop)
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()
         self._limits.add(self)
+        return self
 
     def __exit__(
         self,
@@ -115,6 +117,11 @@ class Limit:
             self._limits.kept()
         elif task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
+
+    @property
+    def cancels(self) -> bool:
+        """Whether it cancels what it holds, and nobody else does: to be asked inside of it."""
+        return not self.is_open and self._task.cancelling() - 1 <= self._cancelling
 
     def end(self) -> None:
         """Cancel what it holds."""

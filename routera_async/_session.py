@@ -231,7 +231,7 @@ class Session:
             self._telling.started(call, segments, str(self._base))
         pool.began()
         try:
-            with pool.limits.until(call.deadline):
+            with pool.limits.until(call.deadline) as call.bound:
                 result = await self._attempt(call, pool)
                 if isinstance(result, Evidence):
                     lane = pool.imports if self._background else pool.calls
@@ -405,7 +405,7 @@ class Session:
                 )
                 await evidence.read()
         except asyncio.CancelledError:
-            evidence.error = CANCELLED
+            evidence.cut_off(self._options.deadline)
             raise
         except Exception as error:  # noqa: BLE001 (the evidence decides, never the type)
             evidence.failed(error)

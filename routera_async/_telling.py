@@ -127,7 +127,9 @@ class Telling:
             try:
                 if added := hook.headers(event):
                     headers.update(checked_headers(added))
-            except Exception:  # noqa: BLE001 (whatever it is, the call goes on)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException:  # noqa: BLE001 (whatever it is, the call goes on)
                 guard.raised()
         return headers
 
@@ -152,7 +154,9 @@ def finished(
 def _listens(guard: Guarded, hook: TracingHook) -> bool:
     try:
         return hook.listens()
-    except Exception:  # noqa: BLE001 (as above)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001 (as above)
         guard.raised()
         return False
 

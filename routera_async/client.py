@@ -13,7 +13,7 @@ from aiohttp import ClientSession
 # What a create needs none of is loaded when it is asked for, and `get_type_hints` finds it there.
 import routera_async  # noqa: TC001
 
-from ._hooks import Hook
+from ._hooks import Hook, all_guarded
 from ._options import Options, checked_headers, merged, whole_number
 from ._session import Session
 from .auth import Auth, ClientCredentials, Secret, as_auth, hidden
@@ -98,7 +98,7 @@ class RouteraClient:
                 base_url=base_url,
                 max_connections=whole_number("max_connections", max_connections, 1),
                 max_waiting=max_waiting,
-                hooks=_checked_hooks(hooks),
+                hooks=all_guarded(hooks),
                 http=_checked_session(session),
                 proxy=proxy,
                 tls=_checked_tls(tls),
@@ -264,14 +264,6 @@ class RouteraClient:
         Entering the client with `async with` opens it again.
         """
         await self._session.close()
-
-
-def _checked_hooks(hooks: Iterable[Hook]) -> tuple[Hook, ...]:
-    if isinstance(hooks, Iterable):
-        given = tuple(hooks)
-        if all(map(callable, given)):
-            return given
-    raise ConfigurationError("hooks must be a list of callables that take one event")
 
 
 def _checked_session(session: ClientSession | None) -> ClientSession | None:

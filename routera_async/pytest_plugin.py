@@ -6,7 +6,7 @@ thread of its own, and the client opens in whichever loop a test makes its first
 pytest-asyncio in each of its modes, anyio's plugin and `asyncio.run` are all served alike.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -60,6 +60,8 @@ def routera_sandbox(_routera_told: dict[str, Any]) -> Iterator["Sandbox"]:
         pytest.fail("the sandbox needs more: pip install 'routera-async[sandbox]'", pytrace=False)
     settings = {name: told for name, told in _routera_told.items() if name != "client"}
     faults = settings.pop("faults", ())
+    if isinstance(faults, str) or not isinstance(faults, Iterable):
+        _refuse(f"faults is a list: write faults=[{faults!r}]")
     with ExitStack() as running:
         try:
             sandbox = running.enter_context(Sandbox(**settings))
@@ -82,7 +84,10 @@ def routera_client(
     from .retries import RetryPolicy  # noqa: PLC0415
 
     at_once = RetryPolicy(wait_initial=0, retry_after_max=0)
-    settings = {"retry": at_once} | _routera_told.get("client", {})
+    own = _routera_told.get("client", {})
+    if not isinstance(own, Mapping) or {"auth", "base_url"} & own.keys():
+        _refuse(f"client holds RouteraClient's arguments but for auth and base_url, not {own!r}")
+    settings = {"retry": at_once, **own}
     try:
         client = RouteraClient(routera_sandbox.token, base_url=routera_sandbox.url, **settings)
     except (TypeError, ConfigurationError) as error:

@@ -22,7 +22,7 @@ import routera_async  # noqa: TC001
 from ._answers import listing, names_of, properties_query, read, within
 from ._codec import encode, to_changes, to_fields
 from ._creating import Prepared
-from ._hooks import Hook, guarded
+from ._hooks import Hook, all_guarded
 from ._listing import LARGEST_PAGE, Listing
 from ._session import Answer, Session
 from ._shapes import check_model, field_names, from_flat
@@ -190,8 +190,10 @@ class Objects(Generic[R, N]):
         """
         from .bulk.many import Bulk, create_many  # noqa: PLC0415 (see above)
 
+        if journal is not None:
+            _check_journal(journal)
         bulk = Bulk() if bulk is None else bulk
-        own = tuple(map(guarded, hooks))
+        own = all_guarded(hooks)
         most = self._session.max_connections
         wanted = min(_CONCURRENCY, most) if concurrency is None else concurrency
         within("concurrency", wanted, most, " (max_connections)")
@@ -226,13 +228,14 @@ class Objects(Generic[R, N]):
         """
         from .bulk.many import reconcile_journal  # noqa: PLC0415 (see above)
 
+        _check_journal(journal)
         return await reconcile_journal(
             journal,
             self._verbs(None, ()),
             unique=self._new.unique,
             last_sent=last_sent,
             quarantine=quarantine,
-            hooks=(*self._session.hooks, *hooks),
+            hooks=(*self._session.hooks, *all_guarded(hooks)),
         )
 
     def _verbs(self, limiter: "Limiter | None", hooks: tuple[Hook, ...]) -> "ImportVerbs[R]":
@@ -271,9 +274,10 @@ class Objects(Generic[R, N]):
             made = key or (self._session.mint() if self._mint else None)
             if made is not None:
                 fields["external_id"] = made
+        external_id = fields.get("external_id")
         return Prepared(
             body=encode(fields),
-            external_id=fields.get("external_id"),
+            external_id=external_id if isinstance(external_id, str) else None,
             own=None if own is None else str(fields[own]),
             made=made,
             key_name=own or (None if made is None else "external_id"),
@@ -368,6 +372,16 @@ def _declared_by_user(record: type[Record]) -> tuple[str, ...]:
     """Return the names of the custom fields that a subclass of a record declares."""
     known = next((kind for kind in KINDS if issubclass(record, kind)), Record)
     return tuple(name for name in field_names(record) if name not in field_names(known))
+
+
+def _check_journal(journal: Any) -> None:
+    """Raise `ConfigurationError` for what is no journal: the path of one, for instance."""
+    from .bulk.journal import Journal  # noqa: PLC0415 (see above)
+
+    if not isinstance(journal, Journal):
+        raise ConfigurationError(
+            f"journal must be an open one, not {journal!r}: async with Journal.open(...)"
+        )
 
 
 def _says_something(text: object) -> bool:

@@ -301,6 +301,21 @@ async def test_a_status_decides_though_the_deadline_cuts_its_body_off(
     assert len(wire.requests) == 1
 
 
+@pytest.mark.parametrize("method", ["POST", "GET"])
+async def test_the_deadline_ends_an_attempt_that_was_sent(connect, wires, new, method):
+    """The error of an only attempt says that it was sent, and that the deadline has ended it."""
+    wire = await wires.serve(wires.HANG)
+    error = await failure(
+        connect(wire.url, deadline=0.1),
+        lambda tickets: tickets.create(new) if method == "POST" else tickets.get("1"),
+    )
+    ended = "TimeoutError: the deadline of 0.1 s passed"
+    path = "/tickets" if method == "POST" else "/tickets/1"
+    assert (type(error), error.outcome) == (OutcomeUnknown, "unknown")
+    assert str(error) == f"{method} {path} was sent, and no answer came: {ended}"
+    assert [(each.sent, each.error) for each in error.attempts] == [(True, ended)]
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirects_are_not_followed(connect, wires, flat, new, status):
     """A redirect is a wrong setting: neither the body nor the token goes anywhere else."""

@@ -5,6 +5,7 @@ import gc
 import logging
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ from routera_async import (
     AttemptFinished,
     AttemptStarted,
     ClientCredentials,
+    ConfigurationError,
     ImportPaused,
     NotFoundError,
     Overloaded,
@@ -414,6 +416,77 @@ async def test_a_hook_that_raises_in_an_import_is_logged_once(sandbox, caplog, o
         outcomes = [each async for each in client.tickets.create_many(rows, hooks=theirs)]
     assert len(outcomes) == 60
     assert caplog.text.count("a hook raised") == 1
+
+
+def raiser(error):
+    """Return what raises that, whatever it is given."""
+
+    def raises(*_):
+        raise error
+
+    return raises
+
+
+ASKED = {
+    "told": raiser,
+    "listens": lambda error: attach(Tracing(lambda _: {}), "listens", raiser(error)),
+    "headers": lambda error: Tracing(raiser(error)),
+}
+"""How a hook may come to raise: when it is told, or asked."""
+
+
+def attach(hook, name, method):
+    """Return a hook with another method."""
+    setattr(hook, name, method)
+    return hook
+
+
+@pytest.mark.parametrize("asked", ASKED)
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), pytest.fail.Exception("no")])
+async def test_whatever_a_hook_raises_breaks_nothing(sandbox, new, caplog, asked, error):
+    """Neither what cancels a task nor what fails a test: the call goes on, and that is logged."""
+    settings = {"base_url": sandbox.url, "hooks": [ASKED[asked](error)], "retry": AT_ONCE}
+    async with RouteraClient(sandbox.token, **settings) as client:
+        assert await client.tickets.create(new)
+    assert caplog.text.count("a hook raised") == 1
+
+
+@pytest.mark.parametrize("asked", ASKED)
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_what_ends_the_process_passes_a_hook(answers, flat, new, asked, kind):
+    """Who interrupts a process in a hook's midst ends it."""
+    answers.post("https://api.routera.io/tickets", status=201, body=flat)
+
+    async def main():
+        async with RouteraClient("eyJ", hooks=[ASKED[asked](kind())]) as client:
+            await client.tickets.create(new)
+
+    with pytest.raises(kind):
+        asyncio.run(main())
+
+
+async def hears(_):
+    """Be awaited by nobody."""
+
+
+class Hears:
+    """A hook whose call is to be awaited."""
+
+    async def __call__(self, _):
+        """Be awaited by nobody."""
+
+
+@pytest.mark.parametrize("hook", [hears, Hears(), Hears().__call__, partial(hears)])
+async def test_an_async_hook_is_refused(sandbox, hook):
+    """Wherever hooks are given: what is awaited by nobody would never run."""
+    settings = {"base_url": sandbox.url, "hooks": [hook]}
+    with pytest.raises(ConfigurationError, match=r"a hook must be a plain function: .* is async"):
+        RouteraClient(sandbox.token, **settings)
+    async with RouteraClient(sandbox.token, base_url=sandbox.url) as client:
+        with pytest.raises(ConfigurationError, match="a hook must be a plain function"):
+            client.tickets.create_many([], hooks=[hook])
+        with pytest.raises(ConfigurationError, match="must be a list of callables"):
+            client.tickets.create_many([], hooks=hook)
 
 
 # -- log_hook ------------------------------------------------------------------------------------

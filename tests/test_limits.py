@@ -142,6 +142,29 @@ def test_a_cancellation_beside_it_stays_one(virtually):
     assert virtually(scenario())
 
 
+@pytest.mark.parametrize(("by_others", "alone"), [(None, True), (5.0, False), (2.0, False)])
+def test_what_cancels_is_told_inside_of_it(virtually, by_others, alone):
+    """Whoever is cancelled can ask whether the limit does it, and nobody else."""
+
+    async def block(limits):
+        with limits.until(5.0) as limit:
+            assert not limit.cancels
+            try:
+                with limits.until(5.0):
+                    await asyncio.sleep(60.0)
+            finally:
+                assert limit.cancels is alone
+
+    async def scenario():
+        task = asyncio.ensure_future(block(Limits(asyncio.get_running_loop())))
+        if by_others is not None:
+            asyncio.get_running_loop().call_at(by_others, task.cancel)
+        await asyncio.wait([task])
+        return None if task.cancelled() else type(task.exception())
+
+    assert virtually(scenario()) is (TimeoutError if alone else None)
+
+
 def test_another_error_is_raised_as_it_is(virtually):
     """A limit changes nothing but its own cancellation."""
 

@@ -252,6 +252,19 @@ async def test_a_call_that_is_refused_has_no_attempt(telemetry, wires, token, ne
     assert telemetry.hook._traced == {}
 
 
+async def test_a_deadline_is_no_cancellation(telemetry, wires, token, new):
+    """An attempt that its call's own deadline has ended is told as one that timed out."""
+    wire = await wires.serve(wires.HANG)
+    settings = {"base_url": wire.url, "deadline": 0.1, "hooks": [telemetry.hook]}
+    async with RouteraClient(token, **settings) as client:
+        with pytest.raises(RouteraError):
+            await client.tickets.create(new)
+    assert {span.kind: span.attributes["error.type"] for span in telemetry.spans} == {
+        SpanKind.INTERNAL: "OutcomeUnknown",
+        SpanKind.CLIENT: "TimeoutError",
+    }
+
+
 async def test_an_id_is_in_no_name_and_in_no_metric(traced, telemetry, sandbox):
     """What has an id is the URL alone; a path that the client does not know has no template."""
     with pytest.raises(RouteraError):

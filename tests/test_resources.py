@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import uuid
+from pathlib import Path
 
 import attrs
 import orjson
@@ -407,6 +408,28 @@ def test_a_concurrency_that_cannot_be(asked, most):
     client = RouteraClient("eyJ", max_connections=most)
     with pytest.raises(ConfigurationError, match=f"1 to {most}"):
         client.tickets.create_many([], concurrency=asked)
+
+
+@pytest.mark.parametrize("key", [123, ["x"], True])
+async def test_a_key_that_is_no_text_is_not_told(sandbox, key):
+    """What a refusal tells as external_id is a text or None, alone as in bulk."""
+    fields = {"ticket_name": "a", "pipeline": "b", "ticket_stage": "c", "external_id": key}
+    async with RouteraClient(sandbox.token, base_url=sandbox.url) as client:
+        with pytest.raises(BadRequestError) as caught:
+            await client.tickets.create(fields)
+        (outcome,) = [each async for each in client.tickets.create_many([fields])]
+    assert (outcome.status, outcome.external_id) == ("rejected", None)
+    assert caught.value.external_id is None
+
+
+@pytest.mark.parametrize("journal", [Path("import.journal"), "import.journal", True])
+async def test_a_journal_that_is_not_open(journal):
+    """The path of a journal is none, and how one is opened is said at the call."""
+    client = RouteraClient("eyJ")
+    with pytest.raises(ConfigurationError, match=r"journal must be an open one.*Journal\.open"):
+        client.tickets.create_many([], journal=journal)
+    with pytest.raises(ConfigurationError, match=r"journal must be an open one.*Journal\.open"):
+        await client.tickets.reconcile(journal, last_sent=0.0)
 
 
 @pytest.mark.parametrize(

@@ -282,7 +282,7 @@ def test_a_deadline_after_a_failure_leaves_it_unknown(virtually, answers, new):
     assert type(error) is OutcomeUnknown
     assert [attempt.outcome for attempt in error.attempts] == ["unknown", "not_sent"]
     assert str(error) == (
-        "POST /tickets: the deadline of 2.0 s passed before it was sent; "
+        "POST /tickets could not be sent: TimeoutError: the deadline of 2.0 s passed; "
         "an earlier attempt may have been done"
     )
     assert seconds == 2.0

@@ -370,6 +370,9 @@ def _as_parsed(new: Any, _: int) -> Any:
 
 
 def _external_id(new: Any) -> str | None:
+    """Return the key that a row has; what is no text is none to tell."""
     if type(new) is dict or isinstance(new, Mapping):  # the second takes five times as long
-        return new.get("external_id")
-    return getattr(new, "external_id", None)
+        key = new.get("external_id")
+    else:
+        key = getattr(new, "external_id", None)
+    return key if type(key) is str or isinstance(key, str) else None

@@ -40,7 +40,9 @@ _DOUBLINGS = 10
 """as often as this."""
 
 _CANCELLED = "cancelled"
-"""How the session calls an attempt that its caller ended; that says nothing of the server."""
+"""How the session calls an attempt that its caller ended; that says nothing of the server.
+
+One that its call's own deadline ended has found the server silent, like any that timed out."""
 
 
 @attrs.frozen

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from datetime import date
 
 import pytest
 from hypothesis import given
@@ -126,6 +127,9 @@ async def test_rows_that_cannot_be_read(rows):
             "k1",
         ),
         ("text", None),
+        ({"external_id": 123}, None),
+        ({"external_id": ["x"]}, None),
+        ({"external_id": date(2026, 11, 25)}, None),
     ],
 )
 @pytest.mark.parametrize("fails", [True, False])

@@ -274,6 +274,21 @@ async def test_hooks_hear_of_everything(sandbox, journal):
     assert isinstance(found[doubt.row].error, DuplicateError)
 
 
+async def test_a_deadline_that_ends_each_attempt_is_an_outage(client, sandbox):
+    """A server that answers no row within the client's deadline is silent: the import pauses."""
+    told = []
+    sandbox.faults.script(*["hang_after_commit"] * 3)
+    rows = [ticket(f"T{number}", external_id=f"k{number}") for number in range(5)]
+    outcomes = client.with_options(deadline=0.1).tickets.create_many(
+        rows, concurrency=1, bulk=Bulk(reconcile=False), hooks=[told.append]
+    )
+    found = await collected(outcomes)
+    assert statuses(found)[:3] == ["unknown"] * 3
+    paused = [event.reason for event in told if isinstance(event, ImportPaused)]
+    ended = "TimeoutError: the deadline of 0.1 s passed"
+    assert paused[:1] == [f"Routera is not answering ({ended})"]
+
+
 @pytest.mark.parametrize("kind", [401, 403, 404])
 async def test_a_fault_of_the_account(wires, token, tmp_path, kind):
     """A fault of the account stops the import; what was withheld is told, and all is resumable."""
