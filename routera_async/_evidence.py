@@ -295,7 +295,7 @@ class Evidence:
         """Return what was read of the answer's body."""
         return self._answer.whole() if self._answer else b""
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: BaseException) -> None:
         """Take note of an exception, without anything secret that it may quote."""
         self._connected = not isinstance(error, _BY_CONNECTING)
         detail = one_line(self._clean(_said(error)), 200)
@@ -364,7 +364,7 @@ def _without(text: bytes, token: bytes) -> bytes:
     return b"".join([*kept, text[done:]])
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     """Return what an exception says, but for its quotations of the answer."""
     cause: BaseException = error
     while cause.__cause__ is not None:

@@ -409,14 +409,18 @@ class Session:
             raise
         except Exception as error:  # noqa: BLE001 (the evidence decides, never the type)
             evidence.failed(error)
+        except BaseException as error:  # the program ends, in the middle of this
+            evidence.failed(error)
+            evidence.was_cut_off = True
+            raise
         finally:
             verdict = evidence.verdict()
             elapsed = pool.loop.time() - began
             call.note(evidence, verdict, began, elapsed)
-            if self._telling is not None:
-                self._telling.met(call, evidence, verdict, elapsed)
             if self._gate is not None:
                 tell_gate(self._gate, call, evidence, verdict, elapsed)
+            if self._telling is not None:
+                self._telling.met(call, evidence, verdict, elapsed)
         return verdict or evidence
 
 

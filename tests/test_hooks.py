@@ -31,6 +31,7 @@ from routera_async import (
     events,
     log_hook,
 )
+from routera_async._evidence import AnswerBody
 from routera_async.bulk.limiter import Pass
 
 AT_ONCE = RetryPolicy(wait_initial=0, max_attempts=3)
@@ -75,6 +76,23 @@ async def test_a_call_is_told_from_its_beginning_to_its_end(sandbox, watched, to
     assert names(told) == ["RequestStarted", *ATTEMPT, *again, *again, "RequestFinished"]
     assert len({event.call for event in told}) == 1
     assert ends(told) == [("created", 3, 201, None)]
+
+
+async def test_what_ends_a_program_makes_no_success(watched, told, new, monkeypatch):
+    """An answer that was not read to its end for it is told as lost, and as what it was."""
+
+    class End(BaseException):
+        """What nobody catches."""
+
+    async def read(_):
+        raise End
+
+    monkeypatch.setattr(AnswerBody, "read", read)
+    with pytest.raises(End):
+        await watched.tickets.create(new)
+    (finished,) = [event for event in told if isinstance(event, AttemptFinished)]
+    assert (finished.status, finished.error) == (201, "End")
+    assert ends(told) == [("created", 1, 201, "End")]
 
 
 async def test_a_token_that_is_renewed_is_no_retry(sandbox, told, new):
