@@ -203,8 +203,9 @@ def _of_keyed(
         if flat is None:
             yield _of_absent(doubt, sorted(found.nearly[_folded(*doubt.key)]))
             continue
-        yield _of_present(doubt, flat, began, taken)
-        taken.add(flat["id"])  # of rows with one key the first has it, the others repeat it
+        yield (verdict := _of_present(doubt, flat, began, taken))
+        if verdict.status == "created":  # the others with its key repeat it
+            taken.add(flat["id"])
 
 
 def _of_absent(doubt: Doubt, nearly: list[str]) -> Verdict:

@@ -195,6 +195,12 @@ def test_rows_with_one_key():
     assert World([record(OURS, external_id="k")]).says(*rows) == [*CREATED, *DUPLICATE]
 
 
+def test_rows_with_one_key_that_differ():
+    """The record is that one's whose fields it has, whichever comes first."""
+    rows = [doubt(1, "Chair", key="k"), doubt(3, key="k")]
+    assert World([record(OURS, external_id="k")]).says(*rows) == [*DUPLICATE, *CREATED]
+
+
 def test_a_key_of_another_field():
     """A key is looked for in its own field, and only there."""
     row = doubt(fields={"email": "a@b.example"}, key_name="email")
