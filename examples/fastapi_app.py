@@ -81,7 +81,7 @@ class TicketIn(BaseModel):
 
 
 def detail(error: RouteraError) -> str:
-    """Say what a caller may know of an error; its own words may name a host or a setting."""
+    """Say what a caller may know of an error, whose words may name a host."""
     match error:
         case Overloaded():
             return "too many are waiting already: send the same again later"

@@ -72,7 +72,7 @@ async def fields(request: Request) -> dict[str, Any]:
 
 
 def detail(error: RouteraError) -> str:
-    """Say what a caller may know of an error; its own words may name a host or a setting."""
+    """Say what a caller may know of an error, whose words may name a host."""
     match error:
         case Overloaded():
             return "too many are waiting already: send the same again later"

@@ -76,13 +76,14 @@ async def done(routera: RouteraClient, new: NewTicket) -> str:
             if error.outcome in {"created", "duplicate"}:
                 return error.outcome  # delivered again, or an answer was lost
             # And again, which is safe with a key, when it is welcome.
-            await asyncio.sleep(max(PAUSE, getattr(error, "retry_after", None) or 0))
+            asked = getattr(error, "retry_after", None) or 0
+            await asyncio.sleep(max(PAUSE, asked))
         else:
             return "created"
 
 
 async def work(routera: RouteraClient, jobs: asyncio.Queue[bytes]) -> None:
-    """Do one job after the other, and acknowledge each, also one that nobody can do."""
+    """Do one job after the other, and acknowledge each: what is no job, too."""
     while True:
         line = await jobs.get()
         if (new := parsed(line)) is None:
